@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: Apache-2.0
+#
+# make demo      install what is missing, build, and serve a sample backup chain
+# make test      install what is missing, build, and run all tests
+# make help      everything else
+
+VERSION := 0.1.0
+PREFIX  := /usr/local
+DESTDIR :=
+
+GO     := go
+CC     := gcc
+CFLAGS := -O2 -g -Wall -Wextra -Wno-unused-parameter -Werror
+
+# Debian packages: to build, to run the demo, to run the tests and benchmarks.
+BUILD_PACKAGES := gcc libc6-dev make pkg-config nbdkit nbdkit-plugin-dev
+DEMO_PACKAGES  := libnbd-bin
+TEST_PACKAGES  := qemu-utils virtnbdbackup e2fsprogs fdisk man-db
+BENCH_PACKAGES := fio qemu-utils
+
+MODULES := . bindings/nbdkit
+LOADER  := plugin/loader/loader.c plugin/loader/flat.c
+
+.PHONY: all help build demo test lint bench deps deps-build deps-demo deps-test deps-bench install uninstall clean
+
+all: build
+
+help:
+	@sed -n 's/^# make/make/p' Makefile
+	@echo "make build     bin/virtnb, bin/nbdkit-virtnb-plugin.so and the library it loads"
+	@echo "make lint      gofmt, go vet, staticcheck, imports between packages"
+	@echo "make bench     ratios to nbdkit's file plugin"
+	@echo "make install   [DESTDIR=] [PREFIX=$(PREFIX)]; make uninstall takes it away"
+	@echo "make deps      the Debian packages for all of this; make clean removes bin/"
+
+# need,PACKAGES installs the packages that are not there.
+define need
+@missing=$$(for p in $(1); do dpkg-query -W -f '$${Status}\n' $$p 2>/dev/null | grep -q 'ok installed' || echo $$p; done); \
+[ -z "$$missing" ] || { echo "installing:" $$missing; \
+sudo=; [ "$$(id -u)" = 0 ] || sudo=sudo; \
+$$sudo apt-get update -qq && \
+DEBIAN_FRONTEND=noninteractive $$sudo apt-get install -y -qq --no-install-recommends $$missing >/dev/null; }
+endef
+
+deps: deps-build deps-demo deps-test deps-bench
+deps-build:
+	$(call need,$(BUILD_PACKAGES))
+deps-demo: deps-build
+	$(call need,$(DEMO_PACKAGES))
+deps-test: deps-demo
+	$(call need,$(TEST_PACKAGES))
+deps-bench: deps-demo
+	$(call need,$(BENCH_PACKAGES))
+
+# Go decides itself what has to be built again.
+build: deps-build bin/nbdkit-virtnb-plugin.so
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-X main.version=$(VERSION)' -o bin/virtnb ./cmd/virtnb
+	CGO_ENABLED=1 $(GO) build -trimpath -buildmode=c-shared -o bin/virtnb-plugin.so ./plugin/main
+	@rm -f bin/virtnb-plugin.h
+
+bin/nbdkit-virtnb-plugin.so: $(LOADER) plugin/loader/flat.h bin/help.h Makefile | deps-build
+	$(CC) $(CFLAGS) -fPIC -shared -Ibin $$(pkg-config --cflags nbdkit) \
+	  -DVIRTNB_VERSION='"$(VERSION)"' $(LOADER) -o $@
+
+# The help text as a C string: nbdkit shows it before any Go is loaded.
+bin/help.h: plugin/help.txt
+	@mkdir -p bin
+	{ echo '#define VIRTNB_HELP \'; sed 's/["\\]/\\&/g; s/.*/"&\\n" \\/' $<; echo; } > $@
+
+demo: deps-demo build
+	tests/demo.sh
+
+test: deps-test build
+	set -e; for m in $(MODULES); do (cd $$m && $(GO) test ./...); done
+
+lint: deps-build
+	@test -z "$$(gofmt -l .)" || { echo "gofmt these:"; gofmt -l .; exit 1; }
+	set -e; staticcheck=$$($(GO) tool -n staticcheck); \
+	for m in $(MODULES); do (cd $$m && $(GO) vet ./... && $$staticcheck ./...); done
+	$(GO) test -run TestImports ./tests
+
+bench: deps-bench build
+	tests/bench/run.sh
+
+PLUGINDIR = $(shell pkg-config --variable=plugindir nbdkit)
+
+install: build
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PLUGINDIR) $(DESTDIR)$(PREFIX)/share/man/man1 $(DESTDIR)$(PREFIX)/share/doc/virtnb
+	install -m 755 bin/virtnb $(DESTDIR)$(PREFIX)/bin/
+	install -m 755 bin/nbdkit-virtnb-plugin.so bin/virtnb-plugin.so $(DESTDIR)$(PLUGINDIR)/
+	install -m 644 docs/virtnb.1 docs/nbdkit-virtnb-plugin.1 $(DESTDIR)$(PREFIX)/share/man/man1/
+	install -m 644 README.md LICENSE nbdkit-virtnb.conf $(DESTDIR)$(PREFIX)/share/doc/virtnb/
+
+uninstall:
+	rm -f $(DESTDIR)$(PREFIX)/bin/virtnb
+	rm -f $(DESTDIR)$(PLUGINDIR)/nbdkit-virtnb-plugin.so $(DESTDIR)$(PLUGINDIR)/virtnb-plugin.so
+	rm -f $(DESTDIR)$(PREFIX)/share/man/man1/virtnb.1 $(DESTDIR)$(PREFIX)/share/man/man1/nbdkit-virtnb-plugin.1
+	rm -rf $(DESTDIR)$(PREFIX)/share/doc/virtnb
+
+clean:
+	rm -rf bin

@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Command virtnb works with the backups that virtnbdbackup makes of virtual
+// machines. This package has flags and exit statuses, the work is done by the
+// command packages.
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/urfave/cli/v2"
+
+	"virtnb/restorecmd"
+)
+
+// version is set by the linker.
+var version = "development"
+
+// Exit statuses. Finishing with warnings in strict mode, status 2, belongs to
+// commands to come.
+const (
+	exitSuccess = 0
+	exitFailure = 1
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	defer stop()
+	os.Exit(run(ctx, os.Args, os.Stdout, os.Stderr))
+}
+
+// run is main with everything given in.
+func run(ctx context.Context, args []string, out, errOut io.Writer) int {
+	app := newApp(out, errOut)
+	if err := app.RunContext(ctx, flagsFirst(app, args)); err != nil {
+		fmt.Fprintf(errOut, "virtnb: %v\n", err)
+		return exitFailure
+	}
+	return exitSuccess
+}
+
+func newApp(out, errOut io.Writer) *cli.App {
+	return &cli.App{
+		Name:                 "virtnb",
+		Usage:                "bring virtual machines back from virtnbdbackup backups",
+		Version:              version,
+		HideHelpCommand:      true,
+		Writer:               out,
+		ErrWriter:            errOut,
+		EnableBashCompletion: true,
+		ExitErrHandler:       func(*cli.Context, error) {}, // run reports
+		OnUsageError:         usageError,
+		Action:               unknownCommand,
+		Commands:             []*cli.Command{listCommand(out)},
+	}
+}
+
+func usageError(c *cli.Context, err error, _ bool) error {
+	return fmt.Errorf("%w; see virtnb %s --help", err, c.Command.Name)
+}
+
+func unknownCommand(c *cli.Context) error {
+	if c.Args().Present() {
+		return fmt.Errorf("there is no command %q; see virtnb --help", c.Args().First())
+	}
+	return cli.ShowAppHelp(c)
+}
+
+func listCommand(out io.Writer) *cli.Command {
+	return &cli.Command{
+		Name:         "list",
+		Usage:        "show the disks and restore points of a backup set",
+		ArgsUsage:    "SET",
+		OnUsageError: usageError,
+		Flags:        []cli.Flag{&cli.BoolFlag{Name: "json", Usage: "print one JSON object"}},
+		Action: func(c *cli.Context) error {
+			set, err := oneArgument(c, "the folder of a backup set")
+			if err != nil {
+				return err
+			}
+			return restorecmd.List(c.Context, restorecmd.ListOptions{Set: set, JSON: c.Bool("json"), Out: out})
+		},
+	}
+}
+
+func oneArgument(c *cli.Context, what string) (string, error) {
+	if n := c.NArg(); n != 1 {
+		return "", fmt.Errorf("%s takes one argument, %s, and got %d; see virtnb %[1]s --help", c.Command.Name, what, n)
+	}
+	return c.Args().First(), nil
+}

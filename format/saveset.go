@@ -1,0 +1,284 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package format
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"syscall"
+)
+
+// Saveset is an open data file of a backup set. Opening reads and validates
+// the metadata and the end of the file; [Saveset.Frames] validates the rest.
+// Its methods may be called from several goroutines.
+type Saveset struct {
+	Path string
+	Size int64 // of the file, bytes
+	Meta Metadata
+	Raw  bool // a plain disk image under the name of a saveset; Meta has VirtualSize only
+
+	r     io.ReaderAt
+	file  *os.File // nil if not opened by path
+	stamp Stamp
+	body  int64 // offset of the first frame behind the metadata
+	tail  int64 // offset of the compression trailer; Size if there is none
+}
+
+// Stamp identifies the content of a file as far as the file system tells:
+// whoever changes a file changes its stamp.
+type Stamp struct {
+	Dev, Ino   uint64
+	Size       int64
+	Sec, Nsec  int64 // modification time
+	fromSystem bool
+}
+
+// OpenSaveset opens the saveset at path, which must be a regular file. The
+// caller closes it. A damaged file gives a *CorruptError.
+func OpenSaveset(path string) (*Saveset, error) {
+	// O_NONBLOCK: opening a FIFO must not wait for a writer.
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, fmt.Errorf("saveset: %w", err)
+	}
+	s, err := newFileSaveset(f, path)
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	return s, nil
+}
+
+func newFileSaveset(f *os.File, path string) (*Saveset, error) {
+	st, err := f.Stat()
+	if err != nil {
+		return nil, fmt.Errorf("saveset: %w", err)
+	}
+	if !st.Mode().IsRegular() {
+		return nil, &CorruptError{path, 0, "not a regular file but a " + typeName(st.Mode())}
+	}
+	s, err := NewSaveset(f, st.Size(), path)
+	if err != nil {
+		return nil, err
+	}
+	s.file = f
+	s.stamp = stampOf(st)
+	return s, nil
+}
+
+func typeName(m os.FileMode) string {
+	switch {
+	case m.IsDir():
+		return "directory"
+	case m&os.ModeNamedPipe != 0:
+		return "FIFO"
+	case m&os.ModeSocket != 0:
+		return "socket"
+	}
+	return "device"
+}
+
+func stampOf(st os.FileInfo) Stamp {
+	sys := st.Sys().(*syscall.Stat_t)
+	return Stamp{sys.Dev, sys.Ino, sys.Size, sys.Mtim.Sec, sys.Mtim.Nsec, true}
+}
+
+// NewSaveset reads a saveset of size bytes from r. The name is for messages,
+// and says for a raw image which disk and level it is. Close does not close r.
+func NewSaveset(r io.ReaderAt, size int64, name string) (*Saveset, error) {
+	s := &Saveset{Path: name, Size: size, r: r, tail: size}
+	var first [headerSize]byte
+	b := first[:min(size, headerSize)]
+	if err := s.readFull(b, 0); err != nil {
+		return nil, err
+	}
+	if err := s.readEnds(b); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// readEnds reads the beginning and the end of the file; first is its first
+// header.
+func (s *Saveset) readEnds(first []byte) error {
+	if !bytes.HasPrefix(first, []byte("meta ")) {
+		return s.openRaw(first)
+	}
+	if err := s.readMetadata(first); err != nil {
+		return err
+	}
+	if s.Meta.Compressed() {
+		return s.findTrailer()
+	}
+	return s.checkStop()
+}
+
+// readMetadata reads the meta frame; b is its header.
+func (s *Saveset) readMetadata(b []byte) error {
+	if len(b) < headerSize {
+		return s.corrupt(0, "file is cut in its first header")
+	}
+	h, err := parseHeader(b)
+	switch {
+	case err != nil:
+		return s.corrupt(0, "%v", err)
+	case h.start != 0 || h.length > maxMetadata:
+		return s.corrupt(0, "metadata header has start %d and length %d", h.start, h.length)
+	case headerSize+h.length+2 > s.Size:
+		return s.corrupt(0, "file is cut in its metadata")
+	}
+	text := make([]byte, h.length+2)
+	if err := s.readFull(text, headerSize); err != nil {
+		return err
+	}
+	if !bytes.HasSuffix(text, []byte(eol)) {
+		return s.corrupt(headerSize+h.length, "metadata does not end where its header says")
+	}
+	m, err := parseMetadata(text[:h.length])
+	if err != nil {
+		return s.corrupt(headerSize, "%v", err)
+	}
+	s.Meta = *m
+	s.body = headerSize + h.length + 2
+	return nil
+}
+
+// findTrailer locates the compression trailer from the end of the file.
+func (s *Saveset) findTrailer() error {
+	h, err := s.lastHeader(2)
+	if err != nil {
+		return err
+	}
+	if h.kind != kindComp || h.start != 0 {
+		return s.corrupt(s.Size-headerSize, "compressed saveset ends without its compression trailer: file is cut or unfinished")
+	}
+	s.tail = s.Size - headerSize - 2 - h.length
+	if s.tail < s.body+headerSize {
+		return s.corrupt(s.Size-headerSize, "compression trailer of %d bytes is larger than the file", h.length)
+	}
+	return nil
+}
+
+// checkStop verifies that an uncompressed file ends with a stop frame.
+func (s *Saveset) checkStop() error {
+	h, err := s.lastHeader(0)
+	if err != nil {
+		return err
+	}
+	if h.kind != kindStop {
+		return s.corrupt(s.Size-headerSize, "saveset ends without a stop frame: file is cut or unfinished")
+	}
+	return nil
+}
+
+// lastHeader reads the last header of the file, which ends a frame whose
+// payload of before bytes at least stands ahead of it. It is a zero header
+// where there is none.
+func (s *Saveset) lastHeader(before int64) (header, error) {
+	if s.Size < s.body+headerSize+before {
+		return header{}, nil
+	}
+	var b [headerSize]byte
+	if err := s.readFull(b[:], s.Size-headerSize); err != nil {
+		return header{}, err
+	}
+	h, err := parseHeader(b[:])
+	if err != nil {
+		return header{}, nil
+	}
+	return h, nil
+}
+
+// openRaw takes the file for a raw disk image, as the option --raw of the
+// backup writes it. A stream whose beginning is damaged must not pass for one:
+// its end or the rest of its first header gives it away.
+func (s *Saveset) openRaw(first []byte) error {
+	name, ok := ParseName(filepath.Base(s.Path))
+	last, err := s.lastHeader(0)
+	if err != nil {
+		return err
+	}
+	switch {
+	case s.Size == 0:
+		return s.corrupt(0, "file is empty")
+	case s.Size%512 != 0 || last.kind != 0 || len(first) < headerSize || string(first[38:]) == eol:
+		return s.corrupt(0, "file does not begin with a meta frame, and is no raw image either")
+	case ok && name.Level != Full && name.Level != Copy:
+		return s.corrupt(0, "file does not begin with a meta frame")
+	}
+	s.Raw = true
+	s.Meta = Metadata{VirtualSize: s.Size, DataSize: s.Size, DiskName: name.Disk, DiskFormat: "raw"}
+	return nil
+}
+
+// Stamp returns what identified the file's content when it was opened. Two
+// savesets with equal stamps have the same content. ok is false if the saveset
+// was not opened by its path.
+func (s *Saveset) Stamp() (stamp Stamp, ok bool) { return s.stamp, s.stamp.fromSystem }
+
+// Fd returns the file descriptor, valid until Close, or -1 if the saveset was
+// not opened by its path.
+func (s *Saveset) Fd() int {
+	if s.file == nil {
+		return -1
+	}
+	return int(s.file.Fd())
+}
+
+// ErrChanged means that a saveset is not the file any more that it was when it
+// was opened: what was read from it may be anything.
+var ErrChanged = errors.New("file changed after it was opened; reconnect or mount again to read it anew")
+
+// Unchanged returns nil, or an error that is ErrChanged. Called after a read,
+// it says whether the bytes can be trusted.
+func (s *Saveset) Unchanged() error {
+	if s.file == nil {
+		return nil
+	}
+	var st syscall.Stat_t
+	if err := syscall.Fstat(int(s.file.Fd()), &st); err != nil {
+		return fmt.Errorf("saveset %s: %w", s.Path, err)
+	}
+	if st.Size != s.stamp.Size || st.Mtim.Sec != s.stamp.Sec || st.Mtim.Nsec != s.stamp.Nsec {
+		return fmt.Errorf("saveset %s: %w", s.Path, ErrChanged)
+	}
+	return nil
+}
+
+// Current says whether the saveset's path still leads to the file that was
+// opened, unchanged.
+func (s *Saveset) Current() bool {
+	st, err := os.Stat(s.Path)
+	return err == nil && stampOf(st) == s.stamp
+}
+
+// ReadAt reads bytes of the file, for those who know from a [Frame] what is
+// where. Errors name the file and the offset.
+func (s *Saveset) ReadAt(p []byte, off int64) (int, error) {
+	n, err := s.r.ReadAt(p, off)
+	if n == len(p) {
+		return n, nil
+	}
+	return n, fmt.Errorf("saveset %s: offset %d: %w", s.Path, off, noEOF(err))
+}
+
+func (s *Saveset) readFull(p []byte, off int64) error {
+	_, err := s.ReadAt(p, off)
+	return err
+}
+
+// Close closes the file. Nothing of s may be used afterwards.
+func (s *Saveset) Close() error {
+	if s.file == nil {
+		return nil
+	}
+	return s.file.Close()
+}
+
+func (s *Saveset) corrupt(off int64, f string, args ...any) error {
+	return &CorruptError{s.Path, off, fmt.Sprintf(f, args...)}
+}

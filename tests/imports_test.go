@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package tests
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// allowedImports says what each package may import beside the standard
+// library: packages of the project, without "virtnb/", and modules. Data goes
+// one way, from format through overlay to the packages that use images; those
+// do not know each other. A line here is a decision; say why in the commit.
+var allowedImports = map[string][]string{
+	"format":            {"github.com/pierrec/lz4/v4"},
+	"overlay":           {"format", "github.com/pierrec/lz4/v4", "golang.org/x/sys/unix"},
+	"overlay/imagetest": {"format", "overlay"},
+	"plugin":            {"format", "overlay", "libguestfs.org/nbdkit", "github.com/dustin/go-humanize"},
+	"plugin/main":       {"overlay", "plugin", "libguestfs.org/nbdkit"},
+	"restorecmd":        {"format", "overlay", "github.com/dustin/go-humanize"},
+	"cmd/virtnb":        {"restorecmd", "github.com/urfave/cli/v2"},
+	"bindings/api":      {},
+}
+
+// usesC lists the packages that may import "C"; the others build without cgo.
+var usesC = []string{"plugin/main"}
+
+// goPackage is what go list tells of a package.
+type goPackage struct {
+	ImportPath string
+	Imports    []string
+	CgoFiles   []string
+}
+
+func listPackages(t *testing.T) []goPackage {
+	t.Helper()
+	cmd := exec.Command("go", "list", "-json=ImportPath,Imports,CgoFiles", "./...")
+	cmd.Dir = ".."
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("go list: %v", err)
+	}
+	var all []goPackage
+	dec := json.NewDecoder(strings.NewReader(string(out)))
+	for {
+		var p goPackage
+		err := dec.Decode(&p)
+		if errors.Is(err, io.EOF) {
+			return all
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, p)
+	}
+}
+
+func TestImports(t *testing.T) {
+	for _, p := range listPackages(t) {
+		name := strings.TrimPrefix(p.ImportPath, "virtnb/")
+		if name == "tests" || strings.HasPrefix(name, "tests/") {
+			continue
+		}
+		allowed, known := allowedImports[name]
+		if !known {
+			t.Errorf("package %s is not in the list of allowed imports", name)
+			continue
+		}
+		for _, path := range p.Imports {
+			if isStandard(path) {
+				continue
+			}
+			if !slices.Contains(allowed, strings.TrimPrefix(path, "virtnb/")) {
+				t.Errorf("package %s must not import %s", name, path)
+			}
+		}
+		if len(p.CgoFiles) > 0 && !slices.Contains(usesC, name) {
+			t.Errorf("package %s must not import C", name)
+		}
+	}
+}
+
+func isStandard(path string) bool {
+	first, _, _ := strings.Cut(path, "/")
+	return !strings.Contains(first, ".") && first != "virtnb"
+}
