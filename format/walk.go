@@ -95,12 +95,11 @@ func (w *walker) fill(out []Frame) (n int, err error) {
 	}()
 	defer catchFault(debug.SetPanicOnFault(true), &err)
 	if w.s.Meta.Compressed() && w.trailer.b == nil {
-		if w.trailer.b, err = w.win.bytes(w.s.tail, int(w.s.Size-headerSize-2-w.s.tail)); err != nil {
+		text, err := w.win.bytes(w.s.tail, int(w.s.Size-headerSize-2-w.s.tail))
+		if err != nil {
 			return 0, err
 		}
-		if _, ok := w.win.(mapped); !ok {
-			w.trailer.b = append([]byte(nil), w.trailer.b...)
-		}
+		w.trailer.b = append([]byte{}, text...)
 	}
 	for n < len(out) {
 		f, err := w.next()

@@ -11,8 +11,10 @@ import (
 )
 
 // Walking the headers of a saveset touches 42 bytes here and there, up to
-// millions of times. A read call for each costs more than everything else, so
-// a file is mapped where that is possible, and read through a buffer where not.
+// millions of times. Where frames are small, a read call for each would cost
+// more than all the rest, and the file is mapped, a piece at a time. Where they
+// are large, every access to a mapping would be a page fault of the kernel,
+// which costs more than a read call.
 
 // window gives access to the bytes of a file.
 type window interface {
@@ -22,23 +24,84 @@ type window interface {
 	close()
 }
 
-// openWindow prefers a mapping. size is the file's size as validated before.
+// openWindow returns a window of r, whose size was validated before.
 func openWindow(r io.ReaderAt, size int64) window {
-	if f, ok := r.(*os.File); ok && size > 0 && int64(int(size)) == size {
-		if m, err := syscall.Mmap(int(f.Fd()), 0, int(size), syscall.PROT_READ, syscall.MAP_SHARED); err == nil {
-			return mapped(m)
-		}
+	if f, ok := r.(*os.File); ok {
+		return &mapped{f: f, size: size, last: -farJump}
 	}
 	return &buffered{r: r, size: size}
 }
 
+const (
+	// farJump is how far behind the bytes before, in bytes, a read call is
+	// cheaper than a mapping (2 µs for the fault, which maps 64 KiB).
+	farJump = 16 << 10
+
+	// smallRead is what one such call reads: the end of a payload, the header
+	// behind it, and the header of an LZ4 frame behind that.
+	smallRead = 128
+
+	// mapSize is how much is mapped at a time, a multiple of the page size.
+	mapSize = 16 << 20
+)
+
 // mapped is a file in memory. If the file shrinks or its disk fails, access
 // faults; [catchFault] makes an error of that.
-type mapped []byte
+type mapped struct {
+	f    *os.File
+	size int64
+	last int64 // end of the bytes returned before
 
-func (m mapped) bytes(off int64, n int) ([]byte, error) { return m[off : off+int64(n)], nil }
+	m      []byte // a piece of the file
+	mStart int64
 
-func (m mapped) close() { _ = syscall.Munmap(m) }
+	small  [smallRead]byte // what was read last
+	sStart int64
+	sLen   int
+}
+
+func (w *mapped) bytes(off int64, n int) ([]byte, error) {
+	far := off-w.last > farJump || off < w.last
+	w.last = off + int64(n)
+	switch {
+	case off >= w.sStart && w.last <= w.sStart+int64(w.sLen):
+	case far && n <= smallRead:
+		w.sStart, w.sLen = off, int(min(smallRead, w.size-off))
+		if _, err := w.f.ReadAt(w.small[:w.sLen], off); err != nil {
+			w.sLen = 0
+			return nil, noEOF(err)
+		}
+	default:
+		return w.mapping(off, n)
+	}
+	return w.small[off-w.sStart:][:n], nil
+}
+
+// mapping returns bytes of the piece that is mapped, after mapping another one
+// if need be.
+func (w *mapped) mapping(off int64, n int) ([]byte, error) {
+	if off >= w.mStart && off+int64(n) <= w.mStart+int64(len(w.m)) {
+		return w.m[off-w.mStart:][:n], nil
+	}
+	w.close()
+	start := off &^ (64<<10 - 1)
+	length := min(w.size-start, max(mapSize, off-start+int64(n)))
+	m, err := syscall.Mmap(int(w.f.Fd()), start, int(length), syscall.PROT_READ, syscall.MAP_SHARED)
+	if err != nil { // a file system without mappings
+		b := make([]byte, n)
+		_, err = io.ReadFull(io.NewSectionReader(w.f, off, int64(n)), b)
+		return b, noEOF(err)
+	}
+	w.m, w.mStart = m, start
+	return m[off-start:][:n], nil
+}
+
+func (w *mapped) close() {
+	if w.m != nil {
+		_ = syscall.Munmap(w.m)
+		w.m = nil
+	}
+}
 
 // catchFault is deferred around accesses to a mapping, with the answer of
 // debug.SetPanicOnFault(true) from before them. It stores a fault in err.

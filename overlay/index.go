@@ -123,14 +123,14 @@ func (c *clipper) copyUntil(to int64) {
 	to = min(to, c.end)
 	for ; c.i < len(c.src.start); c.i++ {
 		r := c.src.at(c.i)
-		if r.start >= to {
-			return
-		}
 		if cut := c.off - r.start; cut > 0 {
 			if cut >= r.length {
 				continue
 			}
 			r = r.after(cut)
+		}
+		if r.start >= to {
+			return
 		}
 		if r.start+r.length > to {
 			r.length = to - r.start

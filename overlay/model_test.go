@@ -367,3 +367,18 @@ func readDamaged(t *testing.T, saveset, want []byte) {
 		t.Fatalf("error is %v", err)
 	}
 }
+
+// A disk that shrank and grew again has lost what was behind its smallest
+// size, also where a newer run reaches across that.
+func TestShrunkAndGrown(t *testing.T) {
+	a := bytes.Repeat([]byte("a"), 100)
+	b := bytes.Repeat([]byte("b"), 20)
+	img := openChain(t, Options{},
+		testSaveset{size: 100, checkpoint: name(0), pieces: []piece{{data: a}}},
+		testSaveset{size: 50, checkpoint: name(1), parent: name(0)},
+		testSaveset{size: 90, checkpoint: name(2), parent: name(1), pieces: []piece{{start: 40, data: b}}})
+	want := make([]byte, 90)
+	copy(want, a[:50])
+	copy(want[40:], b)
+	readBack(t, img, want, 0, 90)
+}
