@@ -84,7 +84,11 @@ bench: deps-bench build
 
 PLUGINDIR = $(shell pkg-config --variable=plugindir nbdkit)
 
-install: build
+# What is built is installed as it is: root may have no Go in its PATH.
+BUILT := bin/virtnb bin/virtnb-plugin.so bin/nbdkit-virtnb-plugin.so
+
+install:
+	@for f in $(BUILT); do test -e $$f || { $(MAKE) build; break; }; done
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PLUGINDIR) $(DESTDIR)$(PREFIX)/share/man/man1 $(DESTDIR)$(PREFIX)/share/doc/virtnb
 	install -m 755 bin/virtnb $(DESTDIR)$(PREFIX)/bin/
 	install -m 755 bin/nbdkit-virtnb-plugin.so bin/virtnb-plugin.so $(DESTDIR)$(PLUGINDIR)/

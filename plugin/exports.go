@@ -80,12 +80,17 @@ func (p *Plugin) setBelowRoot(name string) (*format.Set, error) {
 	return format.ReadSet(filepath.Join(p.params.root, name))
 }
 
+// chosenBelowRoot is the name of the export that disk= and point= choose
+// together with root=, or "".
+func (p *Plugin) chosenBelowRoot() string {
+	if p.params.point != "" {
+		return p.params.disk + "@" + p.params.point
+	}
+	return p.params.disk
+}
+
 func (p *Plugin) defaultBelowRoot() (*format.Point, error) {
-	if p.params.disk != "" {
-		name := p.params.disk
-		if p.params.point != "" {
-			name += "@" + p.params.point
-		}
+	if name := p.chosenBelowRoot(); name != "" {
 		return p.resolveBelowRoot(name)
 	}
 	sets, _, err := format.Sets(p.params.root)
@@ -174,7 +179,7 @@ func describe(p *format.Point) string {
 // connecting to it is to fail, with a message that lists the names.
 func (p *Plugin) DefaultExport(readonly, tls bool) (string, error) {
 	if p.params.files != nil || p.params.root != "" {
-		return p.params.disk, nil
+		return p.chosenBelowRoot(), nil
 	}
 	set, err := format.ReadSet(p.params.set)
 	if err != nil {

@@ -154,3 +154,26 @@ func FuzzConfigurationFile(f *testing.F) {
 		}
 	})
 }
+
+// The default export is the one that disk= and point= choose, in each way to
+// say what is served.
+func TestDefaultExport(t *testing.T) {
+	for _, test := range []struct{ args, want string }{
+		{"set=../tests/vectors/03-chain", "vda"},
+		{"set=../tests/vectors/03-chain disk=vda", "vda"},
+		{"set=../tests/vectors/03-chain point=virtnbdbackup.1", "vda@virtnbdbackup.1"},
+		{"root=../tests/vectors disk=03-chain/vda", "03-chain/vda"},
+		{"root=../tests/vectors disk=03-chain/vda point=virtnbdbackup.1", "03-chain/vda@virtnbdbackup.1"},
+		{"root=../tests/vectors", ""},
+		{"files=../tests/vectors/01-plain-full/vda.full.data", ""},
+	} {
+		p := New()
+		var err error
+		if p.params, err = parse(strings.Fields(test.args)...); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := p.DefaultExport(true, false); got != test.want || err != nil {
+			t.Errorf("%s: %q, %v, want %q", test.args, got, err, test.want)
+		}
+	}
+}
