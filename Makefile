@@ -16,7 +16,7 @@ CFLAGS := -O2 -g -Wall -Wextra -Wno-unused-parameter -Werror
 BUILD_PACKAGES := gcc libc6-dev make pkg-config nbdkit nbdkit-plugin-dev
 DEMO_PACKAGES  := libnbd-bin
 TEST_PACKAGES  := qemu-utils virtnbdbackup e2fsprogs fdisk man-db
-BENCH_PACKAGES := fio qemu-utils
+BENCH_PACKAGES := python3-lz4 fio
 
 MODULES := . bindings/nbdkit
 LOADER  := plugin/loader/loader.c plugin/loader/flat.c
@@ -49,7 +49,7 @@ deps-demo: deps-build
 	$(call need,$(DEMO_PACKAGES))
 deps-test: deps-demo
 	$(call need,$(TEST_PACKAGES))
-deps-bench: deps-demo
+deps-bench: deps-build
 	$(call need,$(BENCH_PACKAGES))
 
 # Go decides itself what has to be built again.

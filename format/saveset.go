@@ -4,7 +4,6 @@ package format
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -26,15 +25,6 @@ type Saveset struct {
 	stamp Stamp
 	body  int64 // offset of the first frame behind the metadata
 	tail  int64 // offset of the compression trailer; Size if there is none
-}
-
-// Stamp identifies the content of a file as far as the file system tells:
-// whoever changes a file changes its stamp.
-type Stamp struct {
-	Dev, Ino   uint64
-	Size       int64
-	Sec, Nsec  int64 // modification time
-	fromSystem bool
 }
 
 // OpenSaveset opens the saveset at path, which must be a regular file. The
@@ -66,7 +56,7 @@ func newFileSaveset(f *os.File, path string) (*Saveset, error) {
 		return nil, err
 	}
 	s.file = f
-	s.stamp = stampOf(st)
+	s.stamp = stampOf(st.Sys().(*syscall.Stat_t))
 	return s, nil
 }
 
@@ -80,11 +70,6 @@ func typeName(m os.FileMode) string {
 		return "socket"
 	}
 	return "device"
-}
-
-func stampOf(st os.FileInfo) Stamp {
-	sys := st.Sys().(*syscall.Stat_t)
-	return Stamp{sys.Dev, sys.Ino, sys.Size, sys.Mtim.Sec, sys.Mtim.Nsec, true}
 }
 
 // NewSaveset reads a saveset of size bytes from r. The name is for messages,
@@ -215,11 +200,6 @@ func (s *Saveset) openRaw(first []byte) error {
 	return nil
 }
 
-// Stamp returns what identified the file's content when it was opened. Two
-// savesets with equal stamps have the same content. ok is false if the saveset
-// was not opened by its path.
-func (s *Saveset) Stamp() (stamp Stamp, ok bool) { return s.stamp, s.stamp.fromSystem }
-
 // Fd returns the file descriptor, valid until Close, or -1 if the saveset was
 // not opened by its path.
 func (s *Saveset) Fd() int {
@@ -227,33 +207,6 @@ func (s *Saveset) Fd() int {
 		return -1
 	}
 	return int(s.file.Fd())
-}
-
-// ErrChanged means that a saveset is not the file any more that it was when it
-// was opened: what was read from it may be anything.
-var ErrChanged = errors.New("file changed after it was opened; reconnect or mount again to read it anew")
-
-// Unchanged returns nil, or an error that is ErrChanged. Called after a read,
-// it says whether the bytes can be trusted.
-func (s *Saveset) Unchanged() error {
-	if s.file == nil {
-		return nil
-	}
-	var st syscall.Stat_t
-	if err := syscall.Fstat(int(s.file.Fd()), &st); err != nil {
-		return fmt.Errorf("saveset %s: %w", s.Path, err)
-	}
-	if st.Size != s.stamp.Size || st.Mtim.Sec != s.stamp.Sec || st.Mtim.Nsec != s.stamp.Nsec {
-		return fmt.Errorf("saveset %s: %w", s.Path, ErrChanged)
-	}
-	return nil
-}
-
-// Current says whether the saveset's path still leads to the file that was
-// opened, unchanged.
-func (s *Saveset) Current() bool {
-	st, err := os.Stat(s.Path)
-	return err == nil && stampOf(st) == s.stamp
 }
 
 // ReadAt reads bytes of the file, for those who know from a [Frame] what is

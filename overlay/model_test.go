@@ -274,6 +274,16 @@ func TestChangedSavesetIsAnError(t *testing.T) {
 			"cut":       func(path string) error { return os.Truncate(path, 10_000) },
 			"emptied":   func(path string) error { return os.Truncate(path, 0) },
 			"extended":  func(path string) error { return os.Truncate(path, 1_000_000) },
+			"rewritten with its old time": func(path string) error {
+				st, err := os.Stat(path)
+				if err != nil {
+					return err
+				}
+				if err := os.WriteFile(path, bytes.Repeat([]byte("x"), len(s.bytes())), 0o600); err != nil {
+					return err
+				}
+				return os.Chtimes(path, time.Time{}, st.ModTime())
+			},
 		} {
 			img := openChain(t, Options{}, s)
 			path := img.sources[0].Path
@@ -289,11 +299,18 @@ func TestChangedSavesetIsAnError(t *testing.T) {
 				t.Errorf("compressed %v, %s: taken for current", compressed, name)
 			}
 		}
-		img := openChain(t, Options{}, s)
-		if err := os.Remove(img.sources[0].Path); err != nil {
-			t.Fatal(err)
+		for name, change := range map[string]func(path string) error{ // the content is still there
+			"removed":         os.Remove,
+			"linked":          func(path string) error { return os.Link(path, path+".link") },
+			"of another mode": func(path string) error { return os.Chmod(path, 0o400) },
+		} {
+			img := openChain(t, Options{}, s)
+			time.Sleep(20 * time.Millisecond)
+			if err := change(img.sources[0].Path); err != nil {
+				t.Fatalf("%s: %v", name, err)
+			}
+			readBack(t, img, want, 0, len(want))
 		}
-		readBack(t, img, want, 0, len(want)) // a file without a name is still there
 	}
 }
 

@@ -43,7 +43,7 @@ func (p *params) add(key, value string) error {
 		return fmt.Errorf("parameter %s= is given twice", key)
 	}
 	p.given[key] = true
-	if key == "config" {
+	if key == "config" && value != "" {
 		return p.readFile(value)
 	}
 	dir, err := os.Getwd()
@@ -69,6 +69,9 @@ func (p *params) assign(key, value, dir string) (err error) {
 	case "files":
 		p.files = nil
 		for f := range strings.SplitSeq(value, ",") {
+			if f == "" {
+				return errors.New("parameter files= has an empty name between its commas")
+			}
 			p.files = append(p.files, absolute(dir, f))
 		}
 	case "disk":
@@ -158,6 +161,8 @@ func (p *params) complete() error {
 		return errors.New("disk= and point= mean nothing together with files=")
 	case p.root != "" && p.point != "" && p.disk == "":
 		return errors.New("point= needs disk=SET/DISK together with root=")
+	case p.root != "" && p.disk != "" && !strings.Contains(p.disk, "/"):
+		return fmt.Errorf("disk=%s is not of the form SET/DISK, as it has to be together with root=", p.disk)
 	}
 	return nil
 }

@@ -78,7 +78,7 @@ func (p *Plugin) GetReady() error {
 		return err
 	}
 	point, err := p.defaultOf(set)
-	if err != nil {
+	if err != nil || p.params.point == "" { // the latest may be damaged and others not
 		return err
 	}
 	return point.Err

@@ -44,12 +44,23 @@ find (const struct virtnb_flat *f, int64_t offset)
 }
 
 static int
-unchanged (const struct virtnb_file *file)
+same_time (const struct timespec *a, const struct timespec *b)
+{
+  return a->tv_sec == b->tv_sec && a->tv_nsec == b->tv_nsec;
+}
+
+/* As Stamp.sameContent of package format, which says why. */
+static int
+unchanged (const struct virtnb_file *f)
 {
   struct stat st;
 
-  return fstat (file->fd, &st) == 0 && st.st_size == file->size &&
-    st.st_mtim.tv_sec == file->sec && st.st_mtim.tv_nsec == file->nsec;
+  if (fstat (f->fd, &st) == -1 || st.st_size != f->size ||
+      !same_time (&st.st_mtim, &f->mtime))
+    return 0;
+  return same_time (&st.st_ctim, &f->ctime) ||
+    st.st_nlink != f->links || st.st_mode != f->mode ||
+    st.st_uid != f->uid || st.st_gid != f->gid;
 }
 
 static int

@@ -8,14 +8,17 @@
 #define VIRTNB_FLAT_H
 
 #include <stdint.h>
-#include <sys/types.h>
+#include <time.h>
 
 /* A saveset: fd -1 if it is compressed. The rest is what fstat said when it
  * was opened.
  */
 struct virtnb_file {
   int fd;
-  int64_t size, sec, nsec;
+  int64_t size;
+  struct timespec mtime, ctime;
+  uint64_t links;
+  uint32_t mode, uid, gid;
 };
 
 struct virtnb_flat {

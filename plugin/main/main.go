@@ -77,10 +77,13 @@ func files(list []overlay.FlatFile) *C.struct_virtnb_file {
 	size := C.size_t(unsafe.Sizeof(C.struct_virtnb_file{}))
 	p := (*C.struct_virtnb_file)(C.calloc(C.size_t(len(list)), size))
 	for i, f := range unsafe.Slice(p, len(list)) {
+		s := &list[i].Stamp
 		f.fd = C.int(list[i].Fd)
-		f.size = C.int64_t(list[i].Stamp.Size)
-		f.sec = C.int64_t(list[i].Stamp.Sec)
-		f.nsec = C.int64_t(list[i].Stamp.Nsec)
+		f.size = C.int64_t(s.Size)
+		f.mtime = C.struct_timespec{tv_sec: C.time_t(s.ModifiedSec), tv_nsec: C.long(s.Modified)}
+		f.ctime = C.struct_timespec{tv_sec: C.time_t(s.ChangedSec), tv_nsec: C.long(s.Changed)}
+		f.links = C.uint64_t(s.Links)
+		f.mode, f.uid, f.gid = C.uint32_t(s.Mode), C.uint32_t(s.UID), C.uint32_t(s.GID)
 		unsafe.Slice(p, len(list))[i] = f
 	}
 	return p
