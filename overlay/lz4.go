@@ -52,19 +52,44 @@ func (f frame) readAt(p []byte, off int64, c *Cache) error {
 	if f.ref.length <= wholeFrame {
 		return f.readSmall(p, off, c)
 	}
-	e, err := c.get(cacheKey{f.src.id, stateSegment, f.pos}, f.newState)
-	if err != nil {
-		return err
-	}
-	defer c.put(e)
 	for len(p) > 0 {
-		n, err := e.state.read(p, off, c, e)
-		if err != nil {
-			return err
+		n := f.readCached(p, off, c)
+		if n == 0 {
+			var err error
+			if n, err = f.readByState(p, off, c); err != nil {
+				return err
+			}
 		}
 		p, off = p[n:], off+int64(n)
 	}
 	return nil
+}
+
+// readCached copies what is cached of the segment that holds off where all
+// blocks but the last are full, as every writer makes them. It returns the
+// number of bytes, 0 if there are none.
+func (f frame) readCached(p []byte, off int64, c *Cache) int {
+	e := c.lookup(cacheKey{f.src.id, int32(off / segmentSize), f.pos})
+	if e == nil {
+		return 0
+	}
+	defer c.put(e)
+	if !e.done.Load() || off < e.out || off >= e.out+int64(len(e.data)) {
+		return 0
+	}
+	e.use()
+	return copy(p, e.data[off-e.out:])
+}
+
+// readByState copies content at off into p, at most to the end of a segment,
+// and returns the number of bytes.
+func (f frame) readByState(p []byte, off int64, c *Cache) (int, error) {
+	e, err := c.get(cacheKey{f.src.id, stateSegment, f.pos}, f.newState)
+	if err != nil {
+		return 0, err
+	}
+	defer c.put(e)
+	return e.state.read(p, off, c, e)
 }
 
 func (f frame) open() (*format.LZ4Frame, error) {
@@ -194,7 +219,7 @@ func (st *frameState) forward(goal int64, c *Cache) error {
 		m.pack(buf[max(0, from+n-format.LZ4Window):from+n], c)
 	}
 	if ahead := goal - st.next.Out; ahead >= 0 && ahead < nearSegments*segmentSize {
-		c.offer(cacheKey{st.src.id, int32(len(st.marks) - 1), st.pos}, buf, buf[from:from+n])
+		c.offer(cacheKey{st.src.id, int32(len(st.marks) - 1), st.pos}, st.next.Out, buf, buf[from:from+n])
 	} else {
 		c.free(buf)
 	}
@@ -219,7 +244,7 @@ func (st *frameState) loadSegment(e *cacheEntry, m mark, c *Cache) error {
 		c.free(buf)
 		return err
 	}
-	e.buf, e.data = buf, buf[from:from+n]
+	e.buf, e.data, e.out = buf, buf[from:from+n], m.out
 	return nil
 }
 

@@ -146,7 +146,7 @@ func TestLargeFrameIsDecodedFromItsMiddle(t *testing.T) {
 				readBack(t, img, want, off, min(len(want)-off, rand.IntN(100_000)))
 			}
 			readBack(t, img, want, 0, len(want))
-			if used := img.cache.used; used > 3<<20 {
+			if used := img.cache.charged(); used > 3<<20 {
 				t.Errorf("cache holds %d bytes", used)
 			}
 		})
@@ -181,11 +181,10 @@ func countReads(t *testing.T, img *Chain) *int64 {
 		t.Fatal(err)
 	}
 	src.Saveset = s
-	for _, e := range img.cache.entries { // the states open their frames anew
-		if e.state != nil {
-			if e.state.z, err = e.state.open(); err != nil {
-				t.Fatal(err)
-			}
+	for el := img.cache.states.Front(); el != nil; el = el.Next() { // the states open their frames anew
+		state := el.Value.(*cacheEntry).state
+		if state.z, err = state.open(); err != nil {
+			t.Fatal(err)
 		}
 	}
 	n = 0
@@ -341,8 +340,8 @@ func TestCacheIsBounded(t *testing.T) {
 		img := openChain(t, Options{Cache: NewCache(size)}, s)
 		for range 200 {
 			readBack(t, img, want, rand.IntN(len(want)-5000), 5000)
-			if img.cache.used > size {
-				t.Fatalf("cache of %d holds %d bytes", size, img.cache.used)
+			if img.cache.charged() > size {
+				t.Fatalf("cache of %d holds %d bytes", size, img.cache.charged())
 			}
 		}
 	}

@@ -14,7 +14,6 @@ import "C"
 
 import (
 	"runtime"
-	"runtime/debug"
 	"unsafe"
 
 	"libguestfs.org/nbdkit"
@@ -28,15 +27,9 @@ import (
 // the latency at the 99th percentile.
 const minProcs = 16
 
-// gcPercent keeps the memory near what cache= says. The heap is buffers without
-// pointers, so that collecting it more often than usual costs nothing to speak
-// of.
-const gcPercent = 20
-
 //export plugin_init
 func plugin_init() unsafe.Pointer {
 	runtime.GOMAXPROCS(max(runtime.NumCPU(), minProcs))
-	debug.SetGCPercent(gcPercent)
 	p := plugin.New()
 	p.Opened = publish
 	return nbdkit.PluginInitialize("virtnb", p)
