@@ -12,16 +12,17 @@ GO     := go
 CC     := gcc
 CFLAGS := -O2 -g -Wall -Wextra -Wno-unused-parameter -Werror
 
-# Debian packages: to build, to run the demo, to run the tests and benchmarks.
+# Debian packages: to build, to mount, to run the demo, to run the tests and benchmarks.
 BUILD_PACKAGES := gcc libc6-dev make pkg-config nbdkit nbdkit-plugin-dev
+MOUNT_PACKAGES := fuse3
 DEMO_PACKAGES  := libnbd-bin
-TEST_PACKAGES  := qemu-utils virtnbdbackup e2fsprogs fdisk man-db
+TEST_PACKAGES  := qemu-utils virtnbdbackup e2fsprogs xfsprogs fdisk mount man-db
 BENCH_PACKAGES := python3-lz4 fio
 
 MODULES := . bindings/nbdkit
 LOADER  := plugin/loader/loader.c plugin/loader/flat.c
 
-.PHONY: all help build demo test lint bench deps deps-build deps-demo deps-test deps-bench install uninstall clean
+.PHONY: all help build demo test lint bench deps deps-build deps-mount deps-demo deps-test deps-bench install uninstall clean
 
 all: build
 
@@ -42,12 +43,14 @@ $$sudo apt-get update -qq && \
 DEBIAN_FRONTEND=noninteractive $$sudo apt-get install -y -qq --no-install-recommends $$missing >/dev/null; }
 endef
 
-deps: deps-build deps-demo deps-test deps-bench
+deps: deps-build deps-mount deps-demo deps-test deps-bench
 deps-build:
 	$(call need,$(BUILD_PACKAGES))
+deps-mount:
+	$(call need,$(MOUNT_PACKAGES))
 deps-demo: deps-build
 	$(call need,$(DEMO_PACKAGES))
-deps-test: deps-demo
+deps-test: deps-demo deps-mount
 	$(call need,$(TEST_PACKAGES))
 deps-bench: deps-build
 	$(call need,$(BENCH_PACKAGES))
@@ -82,6 +85,9 @@ lint: deps-build
 bench: deps-bench build
 	tests/bench/run.sh
 
+# mount(8) looks for its helpers in /sbin and nowhere else.
+SBINDIR := /sbin
+
 PLUGINDIR = $(shell pkg-config --variable=plugindir nbdkit)
 
 # What is built is installed as it is: root may have no Go in its PATH.
@@ -91,12 +97,14 @@ install:
 	@for f in $(BUILT); do test -e $$f || { $(MAKE) build; break; }; done
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PLUGINDIR) $(DESTDIR)$(PREFIX)/share/man/man1 $(DESTDIR)$(PREFIX)/share/doc/virtnb
 	install -m 755 bin/virtnb $(DESTDIR)$(PREFIX)/bin/
+	install -d $(DESTDIR)$(SBINDIR)
+	ln -sf $(PREFIX)/bin/virtnb $(DESTDIR)$(SBINDIR)/mount.fuse.virtnb
 	install -m 755 bin/nbdkit-virtnb-plugin.so bin/virtnb-plugin.so $(DESTDIR)$(PLUGINDIR)/
 	install -m 644 docs/virtnb.1 docs/nbdkit-virtnb-plugin.1 $(DESTDIR)$(PREFIX)/share/man/man1/
 	install -m 644 README.md LICENSE nbdkit-virtnb.conf $(DESTDIR)$(PREFIX)/share/doc/virtnb/
 
 uninstall:
-	rm -f $(DESTDIR)$(PREFIX)/bin/virtnb
+	rm -f $(DESTDIR)$(PREFIX)/bin/virtnb $(DESTDIR)$(SBINDIR)/mount.fuse.virtnb
 	rm -f $(DESTDIR)$(PLUGINDIR)/nbdkit-virtnb-plugin.so $(DESTDIR)$(PLUGINDIR)/virtnb-plugin.so
 	rm -f $(DESTDIR)$(PREFIX)/share/man/man1/virtnb.1 $(DESTDIR)$(PREFIX)/share/man/man1/nbdkit-virtnb-plugin.1
 	rm -rf $(DESTDIR)$(PREFIX)/share/doc/virtnb

@@ -23,6 +23,8 @@ type Set struct {
 	Checkpoints []string  // names of the checkpoints made, oldest first, from DOMAIN.cpt
 	Disks       []*Disk   // sda before sdb before sdaa
 	Problems    []Problem // sorted by file
+
+	files []string // base names of all files in the folder
 }
 
 // Disk is one disk of a set.
@@ -75,6 +77,7 @@ func readSet(dir string, check bool) (*Set, error) {
 	set.readSideFiles(entries)
 	disks := map[string]*Disk{}
 	for _, e := range entries {
+		set.files = append(set.files, e.Name())
 		name, ok := ParseName(e.Name())
 		if !ok {
 			set.oddName(e.Name())

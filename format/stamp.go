@@ -30,6 +30,21 @@ func stampOf(st *syscall.Stat_t) Stamp {
 	}
 }
 
+// StampOf returns the stamp of the file at path as it is now.
+func StampOf(path string) (Stamp, error) {
+	st, err := os.Stat(path)
+	if err != nil {
+		return Stamp{}, fmt.Errorf("saveset: %w", err)
+	}
+	return stampOf(st.Sys().(*syscall.Stat_t)), nil
+}
+
+// Same says whether now is the stamp of the same file as s, with the same
+// content as far as the file system tells.
+func (s Stamp) Same(now Stamp) bool {
+	return s.Dev == now.Dev && s.Ino == now.Ino && s.sameContent(now)
+}
+
 // sameContent says whether now, of the same open file as s, is the stamp of the
 // same content. Whoever writes to a file moves its modification time. Who puts
 // that back cannot put back the time of the change of the inode; but that moves
@@ -71,6 +86,6 @@ func (s *Saveset) Unchanged() error {
 // Current says whether the saveset's path still leads to the file that was
 // opened, unchanged.
 func (s *Saveset) Current() bool {
-	st, err := os.Stat(s.Path)
-	return err == nil && stampOf(st.Sys().(*syscall.Stat_t)) == s.stamp
+	stamp, err := StampOf(s.Path)
+	return err == nil && stamp == s.stamp
 }

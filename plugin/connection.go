@@ -16,8 +16,8 @@ import (
 type Connection struct {
 	nbdkit.Connection
 
-	img         *image
-	images      *images
+	img         *overlay.Shared
+	images      *overlay.Pool
 	description string
 	closed      []func()
 }
@@ -46,7 +46,7 @@ func (p *Plugin) openExport(name string) (*Connection, error) {
 	if err != nil {
 		return nil, err
 	}
-	img, err := p.images().open(files)
+	img, err := p.images().Open(files)
 	if err != nil {
 		return nil, err
 	}
@@ -55,12 +55,12 @@ func (p *Plugin) openExport(name string) (*Connection, error) {
 
 // openSequence serves the savesets of files=, under the name of their disk.
 func (p *Plugin) openSequence(name string) (*Connection, error) {
-	img, err := p.images().open(p.params.files)
+	img, err := p.images().Open(p.params.files)
 	if err != nil {
 		return nil, err
 	}
 	if disk := img.DiskName(); name != "" && name != disk {
-		p.images().release(img)
+		p.images().Release(img)
 		return nil, fmt.Errorf("the only export is %q: %w", disk, format.ErrNotFound)
 	}
 	return &Connection{img: img, images: p.images()}, nil
@@ -77,7 +77,7 @@ func (c *Connection) Close() {
 	for _, f := range c.closed {
 		f()
 	}
-	c.images.release(c.img)
+	c.images.Release(c.img)
 }
 
 func (c *Connection) ExportDescription() string   { return c.description }

@@ -5,8 +5,7 @@
 // and plugin/loader the plugin that nbdkit loads.
 //
 // params.go reads what the user asks for, exports.go finds the restore point
-// behind the name of an export, images.go holds the images that connections
-// share, and connection.go answers requests.
+// behind the name of an export, and connection.go answers requests.
 package plugin
 
 import (
@@ -35,14 +34,14 @@ type Plugin struct {
 	Opened func(*Connection)
 
 	params params
-	images func() *images
+	images func() *overlay.Pool
 }
 
 // New returns a plugin without parameters.
 func New() *Plugin {
 	p := &Plugin{params: newParams()}
-	p.images = sync.OnceValue(func() *images {
-		return newImages(overlay.NewCache(p.params.cache))
+	p.images = sync.OnceValue(func() *overlay.Pool {
+		return overlay.NewPool(overlay.NewCache(p.params.cache))
 	})
 	return p
 }
@@ -87,11 +86,11 @@ func (p *Plugin) GetReady() error {
 // openFiles opens the chain of files= and lets it go, which leaves it among
 // the images that are kept for the next connection.
 func (p *Plugin) openFiles() (disk string, err error) {
-	img, err := p.images().open(p.params.files)
+	img, err := p.images().Open(p.params.files)
 	if err != nil {
 		return "", err
 	}
-	defer p.images().release(img)
+	defer p.images().Release(img)
 	return img.DiskName(), nil
 }
 

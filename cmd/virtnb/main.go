@@ -30,14 +30,21 @@ const (
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
-	defer stop()
+	context.AfterFunc(ctx, stop) // a second signal ends the program
 	os.Exit(run(ctx, os.Args, os.Stdout, os.Stderr))
 }
 
 // run is main with everything given in.
 func run(ctx context.Context, args []string, out, errOut io.Writer) int {
+	if isMountHelper(args) {
+		return report(errOut, runMountHelper(ctx, args, errOut))
+	}
 	app := newApp(out, errOut)
-	if err := app.RunContext(ctx, flagsFirst(app, args)); err != nil {
+	return report(errOut, app.RunContext(ctx, flagsFirst(app, args)))
+}
+
+func report(errOut io.Writer, err error) int {
+	if err != nil {
 		fmt.Fprintf(errOut, "virtnb: %v\n", err)
 		return exitFailure
 	}
@@ -56,7 +63,7 @@ func newApp(out, errOut io.Writer) *cli.App {
 		ExitErrHandler:       func(*cli.Context, error) {}, // run reports
 		OnUsageError:         usageError,
 		Action:               unknownCommand,
-		Commands:             []*cli.Command{listCommand(out)},
+		Commands:             []*cli.Command{listCommand(out), mountCommand(errOut)},
 	}
 }
 
