@@ -30,6 +30,10 @@ type WriterOptions struct {
 	// at most MaxFrameSize; 0 means 256 KiB. Uncompressed extents are one
 	// frame each, of any size.
 	FrameSize int
+
+	// SizeLater means that Metadata.DataSize is not known yet: Finish writes it
+	// into the metadata. The output must be a regular *os.File then.
+	SizeLater bool
 }
 
 // Writer writes one saveset: extents of the disk in ascending order, then
@@ -43,9 +47,12 @@ type Writer struct {
 	name      string // for messages
 	meta      Metadata
 	frameSize int
+	sizeLater bool
+	start     int64  // file offset of the first byte
 	done      int64  // disk offset behind the last extent
 	sum       int64  // of the lengths of data frames
 	trailer   []byte // entries so far, each led by "[" or ", "
+	open      int64  // bytes that are missing of the extent that Start began
 	finished  bool
 	err       error
 
@@ -57,14 +64,15 @@ type Writer struct {
 }
 
 // NewWriter begins a saveset on dst with the metadata meta, whose DataSize must
-// be what will be written, in bytes of the disk. Compression other than 0 makes
+// be what will be written, in bytes of the disk, unless opts.SizeLater. Compression other than 0 makes
 // it one of LZ4 frames of that level. It is of stream version 2 whatever
 // meta.StreamVersion says.
 //
 // Where dst is an *os.File, a regular one at its end and not in append mode,
 // long runs of zeroes become holes in it. dst is not closed.
 func NewWriter(dst io.Writer, meta Metadata, opts WriterOptions) (*Writer, error) {
-	w := &Writer{out: newSink(dst), name: "of disk " + meta.DiskName, meta: meta, frameSize: opts.FrameSize}
+	w := &Writer{out: newSink(dst), name: "of disk " + meta.DiskName, meta: meta, frameSize: opts.FrameSize, sizeLater: opts.SizeLater}
+	w.start = w.out.pos
 	if f, ok := dst.(interface{ Name() string }); ok {
 		w.name = f.Name()
 	}
@@ -74,12 +82,14 @@ func NewWriter(dst io.Writer, meta Metadata, opts WriterOptions) (*Writer, error
 	switch {
 	case w.frameSize < 0 || w.frameSize > MaxFrameSize:
 		w.failf("frames of %d bytes: %d is the largest size", w.frameSize, MaxFrameSize)
+	case opts.SizeLater && w.out.file == nil:
+		w.failf("the size of its data has to be known first, as the output is no regular file")
 	case meta.DiskName == "":
 		w.failf("metadata lacks the disk's name")
 	case meta.VirtualSize < 0 || meta.VirtualSize > maxDisk || meta.DataSize < 0 || meta.DataSize > meta.VirtualSize:
 		w.failf("metadata has impossible sizes: virtualSize %d, dataSize %d", meta.VirtualSize, meta.DataSize)
 	}
-	text := meta.encode()
+	text := w.metadata()
 	w.header(kindMeta, Extent{Length: int64(len(text))})
 	w.text(text)
 	w.text(lineEnd)
@@ -109,6 +119,36 @@ func (w *Writer) DataFrom(e Extent, r io.Reader) error {
 		w.cut(e, func(e Extent) []byte { return w.pack(w.read(e, r, int(e.Length))) })
 	} else {
 		w.plain(e, func() { w.copy(e, r) })
+	}
+	return w.err
+}
+
+// Start begins the extent e of an uncompressed saveset. Its bytes are given to
+// Append, in pieces of any size, before anything else is written.
+func (w *Writer) Start(e Extent) error {
+	w.begin(e)
+	if w.meta.Compressed() {
+		w.failf("uncompressed data at disk offset %d, but metadata says that it is compressed", e.Start)
+	}
+	w.header(kindData, e)
+	if w.err == nil {
+		w.open = e.Length
+		w.sum += e.Length
+	}
+	return w.err
+}
+
+// Append writes the next bytes of the extent that Start began.
+func (w *Writer) Append(p []byte) error {
+	if int64(len(p)) > w.open {
+		w.failf("%d bytes are appended to an extent that wants %d", len(p), w.open)
+	}
+	if w.err != nil || len(p) == 0 {
+		return w.err
+	}
+	w.check(w.out.payload(p))
+	if w.open -= int64(len(p)); w.open == 0 {
+		w.text(lineEnd)
 	}
 	return w.err
 }
@@ -156,7 +196,10 @@ func (w *Writer) Finish() error {
 		return w.err
 	}
 	w.fill(w.meta.VirtualSize)
-	if w.sum != w.meta.DataSize {
+	if w.open > 0 {
+		w.failf("%d bytes are missing of the extent that ends at %d", w.open, w.done)
+	}
+	if !w.sizeLater && w.sum != w.meta.DataSize {
 		w.failf("data of %d bytes was written where the metadata says %d", w.sum, w.meta.DataSize)
 	}
 	w.header(kindStop, Extent{})
@@ -167,7 +210,30 @@ func (w *Writer) Finish() error {
 		w.check(w.out.flush())
 		w.finished = true
 	}
+	if w.sizeLater {
+		w.patchSize()
+	}
 	return w.err
+}
+
+// metadata is the JSON of the saveset. Where the size of the data is to come
+// later, blanks before the number keep room for as many digits as it can have.
+func (w *Writer) metadata() []byte {
+	digits := 0
+	if w.sizeLater {
+		digits = len(strconv.FormatInt(w.meta.VirtualSize, 10))
+	}
+	return w.meta.encode(digits)
+}
+
+// patchSize writes the size of the data into the metadata.
+func (w *Writer) patchSize() {
+	if w.err != nil {
+		return
+	}
+	old := w.metadata()
+	w.meta.DataSize = w.sum
+	w.check(w.out.replace(w.start, headerSize, old, w.metadata()))
 }
 
 // Adler32 is the checksum, start value 1, of all bytes written so far: after
@@ -181,6 +247,8 @@ func (w *Writer) begin(e Extent) {
 		return
 	case w.finished:
 		w.failf("data at disk offset %d after its end", e.Start)
+	case w.open > 0:
+		w.failf("extent at disk offset %d begins before the one that ends at %d is complete", e.Start, w.done)
 	case e.Length <= 0:
 		w.failf("extent at disk offset %d has length %d", e.Start, e.Length)
 	case e.Start < w.done:
