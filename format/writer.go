@@ -34,6 +34,11 @@ type WriterOptions struct {
 	// SizeLater means that Metadata.DataSize is not known yet: Finish writes it
 	// into the metadata. The output must be a regular *os.File then.
 	SizeLater bool
+
+	// ZeroesAsData makes zeroes of a full data too, as they are in an
+	// incremental. It is for a full that continues a chain: virtnbdrestore lays
+	// it over what was before, and knows zero frames in the first file only.
+	ZeroesAsData bool
 }
 
 // Writer writes one saveset: extents of the disk in ascending order, then
@@ -43,18 +48,19 @@ type WriterOptions struct {
 // Memory is bounded by the frame size, but for the trailer of a compressed
 // saveset, which is gathered as text: 8 bytes for each frame.
 type Writer struct {
-	out       sink
-	name      string // for messages
-	meta      Metadata
-	frameSize int
-	sizeLater bool
-	start     int64  // file offset of the first byte
-	done      int64  // disk offset behind the last extent
-	sum       int64  // of the lengths of data frames
-	trailer   []byte // entries so far, each led by "[" or ", "
-	open      int64  // bytes that are missing of the extent that Start began
-	finished  bool
-	err       error
+	out        sink
+	name       string // for messages
+	meta       Metadata
+	frameSize  int
+	sizeLater  bool
+	zeroFrames bool   // zeroes are frames without payload
+	start      int64  // file offset of the first byte
+	done       int64  // disk offset behind the last extent
+	sum        int64  // of the lengths of data frames
+	trailer    []byte // entries so far, each led by "[" or ", "
+	open       int64  // bytes that are missing of the extent that Start began
+	finished   bool
+	err        error
 
 	head     [headerSize]byte // on its way out
 	raw      []byte           // bytes of the disk on their way from a reader
@@ -71,7 +77,8 @@ type Writer struct {
 // Where dst is an *os.File, a regular one at its end and not in append mode,
 // long runs of zeroes become holes in it. dst is not closed.
 func NewWriter(dst io.Writer, meta Metadata, opts WriterOptions) (*Writer, error) {
-	w := &Writer{out: newSink(dst), name: "of disk " + meta.DiskName, meta: meta, frameSize: opts.FrameSize, sizeLater: opts.SizeLater}
+	w := &Writer{out: newSink(dst), name: "of disk " + meta.DiskName, meta: meta, frameSize: opts.FrameSize, sizeLater: opts.SizeLater,
+		zeroFrames: !meta.Incremental && !opts.ZeroesAsData}
 	w.start = w.out.pos
 	if f, ok := dst.(interface{ Name() string }); ok {
 		w.name = f.Name()
@@ -178,15 +185,19 @@ func (w *Writer) Compressed(e Extent, frame []byte) error {
 // compressed. It counts in DataSize then.
 func (w *Writer) Zero(e Extent) error {
 	w.begin(e)
+	w.writeZeroes(e)
+	return w.err
+}
+
+func (w *Writer) writeZeroes(e Extent) {
 	switch {
-	case !w.meta.Incremental:
+	case w.zeroFrames:
 		w.header(kindZero, e)
 	case w.meta.Compressed():
 		w.cut(e, w.packZeroes)
 	default:
 		w.plain(e, func() { w.check(w.out.zeroes(e.Length)) })
 	}
-	return w.err
 }
 
 // Finish writes the end of the saveset, once; it is an error if the data
@@ -265,7 +276,7 @@ func (w *Writer) begin(e Extent) {
 // the same, but virtnbdmap takes the sum of a full's frames for the disk's size.
 func (w *Writer) fill(end int64) {
 	if !w.meta.Incremental && w.done < end {
-		w.header(kindZero, Extent{w.done, end - w.done})
+		w.writeZeroes(Extent{w.done, end - w.done})
 	}
 }
 

@@ -81,6 +81,7 @@ func drawScript(t *rapid.T) script {
 	s := script{meta: testMeta(size, 0)}
 	s.meta.Compression = rapid.SampledFrom([]int{0, 0, 2, -3, 9}).Draw(t, "level")
 	s.meta.Incremental = rapid.Bool().Draw(t, "incremental")
+	s.opts.ZeroesAsData = rapid.Bool().Draw(t, "zeroes as data")
 	s.opts.FrameSize = rapid.SampledFrom([]int{0, 1000, 4096, 64 << 10}).Draw(t, "frames")
 	calls := []string{"Data", "DataFrom", "Zero"}
 	if s.meta.Compressed() {
@@ -98,6 +99,9 @@ func drawScript(t *rapid.T) script {
 		}
 		s.add(st)
 		off = e.End()
+	}
+	if !s.meta.Incremental && s.opts.ZeroesAsData {
+		s.meta.DataSize = size // gaps as well
 	}
 	return s
 }
@@ -213,6 +217,9 @@ func TestWriterReadsBackAsWritten(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer saveset.Close()
+		if s.opts.ZeroesAsData && bytes.Contains(buf.Bytes(), []byte("\r\nzero ")) {
+			t.Fatal("there are zero frames")
+		}
 		disk := bytes.Repeat([]byte{0xee}, int(s.meta.VirtualSize))
 		if err := applySaveset(saveset, disk); err != nil {
 			t.Fatal(err)
