@@ -25,6 +25,7 @@ var allowedImports = map[string][]string{
 	"plugin":            {"format", "overlay", "libguestfs.org/nbdkit", "github.com/dustin/go-humanize"},
 	"plugin/main":       {"overlay", "plugin", "libguestfs.org/nbdkit"},
 	"restorecmd":        {"format", "overlay", "github.com/dustin/go-humanize"},
+	"internal/argparse": {},
 	"cmd/virtnb":        {"fusefs/mount", "restorecmd", "github.com/urfave/cli/v2"},
 	"bindings/api":      {},
 }
