@@ -25,7 +25,10 @@ var allowedImports = map[string][]string{
 	"plugin":            {"format", "overlay", "libguestfs.org/nbdkit", "github.com/dustin/go-humanize"},
 	"plugin/main":       {"overlay", "plugin", "libguestfs.org/nbdkit"},
 	"restorecmd":        {"format", "overlay", "github.com/dustin/go-humanize"},
+	"backupcmd":         {"format", "internal/argparse", "internal/hostargs", "internal/size"},
 	"internal/argparse": {},
+	"internal/hostargs": {"internal/argparse"},
+	"internal/size":     {},
 	"cmd/virtnb":        {"fusefs/mount", "restorecmd", "github.com/urfave/cli/v2"},
 	"bindings/api":      {},
 }
