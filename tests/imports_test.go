@@ -28,6 +28,8 @@ var allowedImports = map[string][]string{
 	"backupcmd":         {"format", "internal/argparse", "internal/hostargs", "internal/size"},
 	"internal/argparse": {},
 	"internal/hostargs": {"internal/argparse"},
+	"internal/logfile":  {},
+	"internal/terminal": {"golang.org/x/term"},
 	"internal/size":     {},
 	"cmd/virtnb":        {"fusefs/mount", "restorecmd", "github.com/urfave/cli/v2"},
 	"bindings/api":      {},
