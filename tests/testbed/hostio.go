@@ -183,10 +183,3 @@ func (g *Guest) ReadDisk(target, path string) (err error) {
 	_, err = output("qemu-img", "convert", "-U", "-f", g.format(target), "-O", "raw", g.Image(target), path)
 	return err
 }
-
-// SameImages compares the bytes of two images, of which the formats are those of
-// qemu-img. They may be in use.
-func SameImages(a, formatA, b, formatB string) error {
-	_, err := output("qemu-img", "compare", "-U", "-s", "-f", formatA, "-F", formatB, a, b)
-	return err
-}

@@ -186,7 +186,7 @@ func TestPeer(t *testing.T) {
 	if want := []string{"virtnbdbackup.0", "virtnbdbackup.1"}; !slices.Equal(names, want) {
 		t.Errorf("checkpoints %q, want %q", names, want)
 	}
-	_, err = d.PeerRestore("-a", "restore", "-i", set, "-o", restored)
+	_, err = d.PeerRestore(set, restored)
 	must(t, err)
 	image := filepath.Join(restored, filepath.Base(g.Image("vda")))
 	if err := testbed.SameImages(image, "qcow2", g.Image("vda"), "qcow2"); err != nil {
