@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package backupcmd takes the backups of virtual machines that libvirt runs.
 package backupcmd
 
 import (
