@@ -10,6 +10,7 @@ require (
 	github.com/rogpeppe/go-internal v1.16.0
 	github.com/urfave/cli/v2 v2.27.7
 	golang.org/x/sys v0.49.0
+	libguestfs.org/libnbd v1.20.0
 	libguestfs.org/nbdkit v1.20.0
 )
 
@@ -31,5 +32,7 @@ require (
 )
 
 replace libguestfs.org/nbdkit => ./bindings/nbdkit
+
+replace libguestfs.org/libnbd => ./bindings/libnbd
 
 tool honnef.co/go/tools/cmd/staticcheck
