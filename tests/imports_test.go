@@ -30,6 +30,7 @@ var allowedImports = map[string][]string{
 	"internal/hostargs": {"internal/argparse"},
 	"internal/logfile":  {},
 	"internal/terminal": {"golang.org/x/term"},
+	"internal/progress": {"internal/terminal", "github.com/dustin/go-humanize", "github.com/vbauerster/mpb/v8", "github.com/vbauerster/mpb/v8/decor"},
 	"internal/size":     {},
 	"cmd/virtnb":        {"fusefs/mount", "restorecmd", "github.com/urfave/cli/v2"},
 	"bindings/api":      {},
