@@ -34,6 +34,7 @@ var allowedImports = map[string][]string{
 	"internal/logfile":   {},
 	"internal/terminal":  {"golang.org/x/term"},
 	"internal/size":      {},
+	"internal/progress":  {"internal/terminal", "github.com/dustin/go-humanize", "github.com/vbauerster/mpb/v8", "github.com/vbauerster/mpb/v8/decor"},
 }
 
 // usesC lists the packages that may import "C"; the others build without cgo.
