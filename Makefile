@@ -59,7 +59,7 @@ deps-bench: deps-build
 
 # Go decides itself what has to be built again.
 build: deps-build bin/nbdkit-virtnb-plugin.so
-	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-X main.version=$(VERSION)' -o bin/virtnb ./cmd/virtnb
+	CGO_ENABLED=1 $(GO) build -trimpath -ldflags '-X main.version=$(VERSION)' -o bin/virtnb ./cmd/virtnb
 	CGO_ENABLED=1 $(GO) build -trimpath -buildmode=c-shared -o bin/virtnb-plugin.so ./plugin/main
 	@rm -f bin/virtnb-plugin.h
 

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"time"
 
 	"libvirt.org/go/libvirt"
@@ -31,12 +32,13 @@ type run struct {
 	uuid    string
 	started bool // by us, for the time of the backup
 
-	target  *target
-	plan    plan
-	chain   chain
-	disks   []disk
-	server  *server
-	journal *journal
+	target     *target
+	plan       plan
+	chain      chain
+	disks      []disk
+	server     *server
+	domainLock net.Listener
+	journal    *journal
 }
 
 // disk is a disk that is saved.
@@ -115,7 +117,7 @@ func (r *run) chooseDisks(s situation) error {
 			level = format.Inc
 		}
 	}
-	selected, err := r.selectDisks(r.o.WithRaw(level, r.log))
+	selected, err := r.selectDisks(r.o.WithRaw(level, r.log), s.offline)
 	if err != nil {
 		return err
 	}

@@ -16,6 +16,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 
 	"libvirt.org/go/libvirt"
 
@@ -279,4 +280,10 @@ func (l *limited) Write(p []byte) (int, error) {
 		return 0, errors.New("the file is too large for what it should be")
 	}
 	return l.w.Write(p)
+}
+
+// isTargetFault says whether an error is one of the file system that the backup
+// goes to.
+func isTargetFault(err error) bool {
+	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) || errors.Is(err, syscall.EROFS) || errors.Is(err, syscall.EIO)
 }
