@@ -19,6 +19,7 @@ func TestBindings(t *testing.T) {
 		whole     bool
 	}{
 		{"../nbdkit", "nbdkit.txt", true},
+		{"../libvirt", "libvirt.txt", false},
 	} {
 		t.Run(binding.list, func(t *testing.T) {
 			list, err := os.ReadFile(binding.list)
