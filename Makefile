@@ -16,7 +16,9 @@ CFLAGS := -O2 -g -Wall -Wextra -Wno-unused-parameter -Werror
 BUILD_PACKAGES := gcc libc6-dev make pkg-config nbdkit nbdkit-plugin-dev libnbd-dev
 MOUNT_PACKAGES := fuse3
 DEMO_PACKAGES  := libnbd-bin
-TEST_PACKAGES  := qemu-utils virtnbdbackup e2fsprogs xfsprogs fdisk mount man-db
+# A libvirt and guests of its own: no service is started, none has to run.
+GUEST_PACKAGES := libvirt-daemon libvirt-daemon-driver-qemu libvirt-clients qemu-system-x86 qemu-utils
+TEST_PACKAGES  := $(GUEST_PACKAGES) virtnbdbackup e2fsprogs xfsprogs fdisk mount man-db
 BENCH_PACKAGES := python3-lz4 fio
 
 MODULES := . bindings/nbdkit bindings/libnbd
