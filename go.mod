@@ -13,10 +13,10 @@ require (
 	github.com/urfave/cli/v2 v2.27.7
 	golang.org/x/sys v0.50.0
 	golang.org/x/term v0.48.0
+	libguestfs.org/libnbd v1.20.0
 	github.com/vbauerster/mpb/v8 v8.16.2
 	libguestfs.org/nbdkit v1.20.0
 	libvirt.org/go/libvirt v1.12003.0
-	libguestfs.org/libnbd v1.20.0
 )
 
 require (
@@ -35,10 +35,10 @@ require (
 	pgregory.net/rapid v1.3.0
 )
 
-replace libguestfs.org/libnbd => ./bindings/libnbd
-
 replace libvirt.org/go/libvirt => ./bindings/libvirt
 
 replace libguestfs.org/nbdkit => ./bindings/nbdkit
+
+replace libguestfs.org/libnbd => ./bindings/libnbd
 
 tool honnef.co/go/tools/cmd/staticcheck
