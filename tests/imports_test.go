@@ -17,16 +17,19 @@ import (
 // one way, from format through overlay to the packages that use images; those
 // do not know each other. A line here is a decision; say why in the commit.
 var allowedImports = map[string][]string{
-	"format":            {"github.com/pierrec/lz4/v4"},
-	"overlay":           {"format", "github.com/pierrec/lz4/v4", "golang.org/x/sys/unix"},
-	"overlay/imagetest": {"format", "overlay"},
-	"fusefs":            {"format", "overlay", "github.com/hanwen/go-fuse/v2/fs", "github.com/hanwen/go-fuse/v2/fuse", "github.com/diskfs/go-diskfs/partition/gpt", "github.com/diskfs/go-diskfs/partition/mbr", "golang.org/x/sys/unix"},
-	"fusefs/mount":      {"fusefs", "golang.org/x/sys/unix"},
-	"plugin":            {"format", "overlay", "libguestfs.org/nbdkit", "github.com/dustin/go-humanize"},
-	"plugin/main":       {"overlay", "plugin", "libguestfs.org/nbdkit"},
-	"restorecmd":        {"format", "overlay", "github.com/dustin/go-humanize"},
-	"cmd/virtnb":        {"fusefs/mount", "restorecmd", "github.com/urfave/cli/v2"},
-	"bindings/api":      {},
+	"format":                 {"github.com/pierrec/lz4/v4"},
+	"overlay":                {"format", "github.com/pierrec/lz4/v4", "golang.org/x/sys/unix"},
+	"overlay/imagetest":      {"format", "overlay"},
+	"fusefs":                 {"format", "overlay", "github.com/hanwen/go-fuse/v2/fs", "github.com/hanwen/go-fuse/v2/fuse", "github.com/diskfs/go-diskfs/partition/gpt", "github.com/diskfs/go-diskfs/partition/mbr", "golang.org/x/sys/unix"},
+	"fusefs/mount":           {"fusefs", "golang.org/x/sys/unix"},
+	"plugin":                 {"format", "overlay", "libguestfs.org/nbdkit", "github.com/dustin/go-humanize"},
+	"plugin/main":            {"overlay", "plugin", "libguestfs.org/nbdkit"},
+	"restorecmd":             {"format", "overlay", "github.com/dustin/go-humanize"},
+	"cmd/virtnb":             {"fusefs/mount", "restorecmd", "github.com/urfave/cli/v2"},
+	"internal/host":          {"github.com/kevinburke/ssh_config", "github.com/pkg/sftp", "github.com/skeema/knownhosts", "golang.org/x/crypto/ssh", "golang.org/x/crypto/ssh/agent", "golang.org/x/crypto/ssh/knownhosts"},
+	"internal/host/hosttest": {"internal/host", "golang.org/x/crypto/ssh", "golang.org/x/crypto/ssh/knownhosts"},
+	"internal/qemu":          {"internal/host"},
+	"bindings/api":           {},
 }
 
 // usesC lists the packages that may import "C"; the others build without cgo.
