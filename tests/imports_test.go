@@ -29,6 +29,7 @@ var allowedImports = map[string][]string{
 	"internal/host":          {"github.com/kevinburke/ssh_config", "github.com/pkg/sftp", "github.com/skeema/knownhosts", "golang.org/x/crypto/ssh", "golang.org/x/crypto/ssh/agent", "golang.org/x/crypto/ssh/knownhosts"},
 	"internal/host/hosttest": {"internal/host", "golang.org/x/crypto/ssh", "golang.org/x/crypto/ssh/knownhosts"},
 	"internal/qemu":          {"internal/host"},
+	"internal/qemu/qemutest": {},
 	"bindings/api":           {},
 }
 
