@@ -54,6 +54,9 @@ func readDisks(root *etree.Element) ([]Disk, error) {
 	var all []Disk
 	seen := map[string]bool{}
 	for i, e := range children(child(root, "devices"), "disk") {
+		if err := once(e, "target", "driver", "source"); err != nil {
+			return nil, err
+		}
 		d := readDisk(e)
 		if err := CheckTarget(d.Target); err != nil {
 			return nil, xmlError("disk %d: %v", i+1, err)
