@@ -3,6 +3,7 @@
 package domainxml
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/beevik/etree"
@@ -11,9 +12,10 @@ import (
 // Edits keep the look of a document: an element goes with the whitespace before
 // it, and comes with the whitespace that its neighbours have.
 
-// remove takes elements out of their parents.
+// remove takes elements out of their parents. The last one goes first: an element
+// that goes makes all after it be counted anew.
 func remove(elements ...*etree.Element) {
-	for _, e := range elements {
+	for _, e := range slices.Backward(elements) {
 		if e == nil || e.Parent() == nil {
 			continue
 		}

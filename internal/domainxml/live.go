@@ -4,6 +4,7 @@ package domainxml
 
 import (
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/beevik/etree"
@@ -45,11 +46,9 @@ func dropLive(root *etree.Element) {
 // dropAliases removes the aliases that libvirt gives; those of users start with
 // "ua-", and QEMU arguments may rely on them.
 func dropAliases(e *etree.Element) {
-	for _, a := range children(e, "alias") {
-		if !strings.HasPrefix(attr(a, "name"), "ua-") {
-			remove(a)
-		}
-	}
+	remove(slices.DeleteFunc(children(e, "alias"), func(a *etree.Element) bool {
+		return strings.HasPrefix(attr(a, "name"), "ua-")
+	})...)
 }
 
 // dropLabel removes a dynamic label, which libvirt gives to every domain where
