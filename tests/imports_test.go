@@ -33,6 +33,7 @@ var allowedImports = map[string][]string{
 	"internal/hostargs":  {"internal/argparse"},
 	"internal/logfile":   {},
 	"internal/terminal":  {"golang.org/x/term"},
+	"internal/archive":   {"internal/terminal"},
 	"internal/size":      {},
 	"internal/progress":  {"internal/terminal", "github.com/dustin/go-humanize", "github.com/vbauerster/mpb/v8", "github.com/vbauerster/mpb/v8/decor"},
 }
