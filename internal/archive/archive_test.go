@@ -276,12 +276,13 @@ type sparseFile struct {
 
 var zeroes = make([]byte, 1<<20)
 
-func (s *sparseFile) Write(p []byte) (n int, err error) {
-	if len(p) > len(zeroes) || !bytes.Equal(p, zeroes[:len(p)]) {
-		n, err = s.f.WriteAt(p, s.off)
-	}
+func (s *sparseFile) Write(p []byte) (int, error) {
+	at := s.off
 	s.off += int64(len(p))
-	return len(p), err
+	if len(p) <= len(zeroes) && bytes.Equal(p, zeroes[:len(p)]) {
+		return len(p), nil
+	}
+	return s.f.WriteAt(p, at)
 }
 
 // A member of more than 4 GiB, and one behind it, need Zip64.
