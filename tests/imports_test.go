@@ -21,7 +21,7 @@ var allowedImports = map[string][]string{
 	"overlay":            {"format", "github.com/pierrec/lz4/v4", "golang.org/x/sys/unix"},
 	"overlay/imagetest":  {"format", "overlay"},
 	"fusefs":             {"format", "overlay", "github.com/hanwen/go-fuse/v2/fs", "github.com/hanwen/go-fuse/v2/fuse", "github.com/diskfs/go-diskfs/partition/gpt", "github.com/diskfs/go-diskfs/partition/mbr", "golang.org/x/sys/unix"},
-	"fusefs/mount":       {"fusefs", "golang.org/x/sys/unix"},
+	"fusefs/mount":       {"fusefs", "internal/size", "golang.org/x/sys/unix"},
 	"plugin":             {"format", "overlay", "libguestfs.org/nbdkit", "github.com/dustin/go-humanize"},
 	"plugin/main":        {"overlay", "plugin", "libguestfs.org/nbdkit"},
 	"restorecmd":         {"format", "overlay", "github.com/dustin/go-humanize"},
