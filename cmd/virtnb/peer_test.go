@@ -4,12 +4,55 @@ package main
 
 import (
 	"context"
+	"errors"
 	"io"
 	"os"
+	"os/exec"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 )
+
+// writerEnv makes the test program a peer that writes until it cannot.
+const writerEnv = "VIRTNB_TEST_WRITER"
+
+const writerStatus = 7
+
+func TestMain(m *testing.M) {
+	if os.Getenv(writerEnv) == "" {
+		os.Exit(m.Run())
+	}
+	peers = []peer{{"backup", "virtnbdbackup", "", func(_ context.Context, _, _ string, _ []string, out, _ *os.File) int {
+		for {
+			if _, err := io.WriteString(out, "a line\n"); errors.Is(err, syscall.EPIPE) {
+				return writerStatus // it could clean up
+			} else if err != nil {
+				return exitFailure
+			}
+		}
+	}}}
+	os.Exit(run(context.Background(), []string{"virtnb", "backup"}, os.Stdout, os.Stderr))
+}
+
+func TestPeerOutlivesItsReader(t *testing.T) {
+	cmd := exec.CommandContext(t.Context(), os.Args[0])
+	cmd.Env = append(os.Environ(), writerEnv+"=1")
+	out, err := cmd.StdoutPipe()
+	if err == nil {
+		err = cmd.Start()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := out.Read(make([]byte, 7)); err != nil {
+		t.Error(err)
+	}
+	out.Close()
+	if err := cmd.Wait(); cmd.ProcessState.ExitCode() != writerStatus {
+		t.Error(err)
+	}
+}
 
 // fakePeer is in the place of all peers for a test. It notes its calls, and
 // ends with a status.
