@@ -162,6 +162,14 @@ with zipfile.ZipFile(sys.argv[1]) as z:
     print(json.dumps([[i.filename, i.file_size, i.compress_type] for i in z.infolist()]))
 `
 
+// listZip prints the same, but reads the last member only.
+const listZip = `
+import json, sys, zipfile
+with zipfile.ZipFile(sys.argv[1]) as z:
+    assert len(z.read(z.infolist()[-1])) == z.infolist()[-1].file_size
+    print(json.dumps([[i.filename, i.file_size, i.compress_type] for i in z.infolist()]))
+`
+
 func TestArchivePython(t *testing.T) {
 	var names []string
 	var content map[string]string
@@ -285,7 +293,8 @@ func (s *sparseFile) Write(p []byte) (int, error) {
 	return s.f.WriteAt(p, at)
 }
 
-// A member of more than 4 GiB, and one behind it, need Zip64.
+// A member of more than 4 GiB, and one behind it, need Zip64. That the data
+// comes back is tested with less of it.
 func TestArchiveBeyond4GiB(t *testing.T) {
 	f, err := os.Create(filepath.Join(t.TempDir(), "big.zip"))
 	if err != nil {
@@ -308,7 +317,7 @@ func TestArchiveBeyond4GiB(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	out, err := exec.CommandContext(t.Context(), "/usr/bin/python3", "-c", readZip, f.Name()).CombinedOutput()
+	out, err := exec.CommandContext(t.Context(), "/usr/bin/python3", "-c", listZip, f.Name()).CombinedOutput()
 	if want := `[["vda.full.data", 4296015872, 0], ["last", 4, 0]]`; err != nil || strings.TrimSpace(string(out)) != want {
 		t.Errorf("python: %v\n%s", err, out)
 	}
