@@ -25,7 +25,7 @@ var allowedImports = map[string][]string{
 	"plugin":             {"format", "overlay", "libguestfs.org/nbdkit", "github.com/dustin/go-humanize"},
 	"plugin/main":        {"overlay", "plugin", "libguestfs.org/nbdkit"},
 	"restorecmd":         {"format", "overlay", "github.com/dustin/go-humanize"},
-	"cmd/virtnb":         {"fusefs/mount", "restorecmd", "github.com/urfave/cli/v2"},
+	"cmd/virtnb":         {"backupcmd", "fusefs/mount", "restorecmd", "github.com/urfave/cli/v2"},
 	"internal/domainxml": {"github.com/beevik/etree", "github.com/google/uuid"},
 	"bindings/api":       {},
 	"backupcmd":          {"format", "internal/argparse", "internal/hostargs", "internal/size"},
