@@ -21,11 +21,11 @@ var allowedImports = map[string][]string{
 	"overlay":                {"format", "github.com/pierrec/lz4/v4", "golang.org/x/sys/unix"},
 	"overlay/imagetest":      {"format", "overlay"},
 	"fusefs":                 {"format", "overlay", "github.com/hanwen/go-fuse/v2/fs", "github.com/hanwen/go-fuse/v2/fuse", "github.com/diskfs/go-diskfs/partition/gpt", "github.com/diskfs/go-diskfs/partition/mbr", "golang.org/x/sys/unix"},
-	"fusefs/mount":           {"fusefs", "golang.org/x/sys/unix"},
+	"fusefs/mount":           {"fusefs", "golang.org/x/sys/unix", "internal/size"},
 	"plugin":                 {"format", "overlay", "libguestfs.org/nbdkit", "github.com/dustin/go-humanize"},
 	"plugin/main":            {"overlay", "plugin", "libguestfs.org/nbdkit"},
 	"restorecmd":             {"format", "overlay", "github.com/dustin/go-humanize"},
-	"cmd/virtnb":             {"fusefs/mount", "restorecmd", "github.com/urfave/cli/v2"},
+	"cmd/virtnb":             {"fusefs/mount", "restorecmd", "github.com/urfave/cli/v2", "backupcmd"},
 	"internal/domainxml":     {"github.com/beevik/etree", "github.com/google/uuid"},
 	"bindings/api":           {},
 	"backupcmd":              {"format", "internal/argparse", "internal/hostargs", "internal/size"},
@@ -39,6 +39,7 @@ var allowedImports = map[string][]string{
 	"internal/host/hosttest": {"internal/host", "golang.org/x/crypto/ssh", "golang.org/x/crypto/ssh/knownhosts"},
 	"internal/qemu":          {"internal/host"},
 	"internal/qemu/qemutest": {},
+	"internal/archive":       {"internal/terminal"},
 }
 
 // usesC lists the packages that may import "C"; the others build without cgo.
