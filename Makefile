@@ -13,7 +13,7 @@ CC     := gcc
 CFLAGS := -O2 -g -Wall -Wextra -Wno-unused-parameter -Werror
 
 # Debian packages: to build, to mount, to run the demo, to run the tests and benchmarks.
-BUILD_PACKAGES := gcc libc6-dev make pkg-config nbdkit nbdkit-plugin-dev
+BUILD_PACKAGES := gcc libc6-dev make pkg-config nbdkit nbdkit-plugin-dev libnbd-dev
 MOUNT_PACKAGES := fuse3
 # A libvirt and guests of its own: no service is started, none has to run.
 GUEST_PACKAGES := libvirt-daemon libvirt-daemon-driver-qemu libvirt-clients qemu-system-x86 qemu-utils
@@ -21,7 +21,7 @@ DEMO_PACKAGES  := $(GUEST_PACKAGES) libnbd-bin e2fsprogs
 TEST_PACKAGES  := $(GUEST_PACKAGES) virtnbdbackup e2fsprogs xfsprogs fdisk mount man-db
 BENCH_PACKAGES := python3-lz4 fio
 
-MODULES := . bindings/nbdkit
+MODULES := . bindings/nbdkit bindings/libnbd
 LOADER  := plugin/loader/loader.c plugin/loader/flat.c
 
 .PHONY: all help build demo test lint bench deps deps-build deps-mount deps-demo deps-test deps-bench install uninstall clean

@@ -17,16 +17,24 @@ import (
 // one way, from format through overlay to the packages that use images; those
 // do not know each other. A line here is a decision; say why in the commit.
 var allowedImports = map[string][]string{
-	"format":            {"github.com/pierrec/lz4/v4"},
-	"overlay":           {"format", "github.com/pierrec/lz4/v4", "golang.org/x/sys/unix"},
-	"overlay/imagetest": {"format", "overlay"},
-	"fusefs":            {"format", "overlay", "github.com/hanwen/go-fuse/v2/fs", "github.com/hanwen/go-fuse/v2/fuse", "github.com/diskfs/go-diskfs/partition/gpt", "github.com/diskfs/go-diskfs/partition/mbr", "golang.org/x/sys/unix"},
-	"fusefs/mount":      {"fusefs", "golang.org/x/sys/unix"},
-	"plugin":            {"format", "overlay", "libguestfs.org/nbdkit", "github.com/dustin/go-humanize"},
-	"plugin/main":       {"overlay", "plugin", "libguestfs.org/nbdkit"},
-	"restorecmd":        {"format", "overlay", "github.com/dustin/go-humanize"},
-	"cmd/virtnb":        {"fusefs/mount", "restorecmd", "github.com/urfave/cli/v2"},
-	"bindings/api":      {},
+	"format":             {"github.com/pierrec/lz4/v4"},
+	"overlay":            {"format", "github.com/pierrec/lz4/v4", "golang.org/x/sys/unix"},
+	"overlay/imagetest":  {"format", "overlay"},
+	"fusefs":             {"format", "overlay", "github.com/hanwen/go-fuse/v2/fs", "github.com/hanwen/go-fuse/v2/fuse", "github.com/diskfs/go-diskfs/partition/gpt", "github.com/diskfs/go-diskfs/partition/mbr", "golang.org/x/sys/unix"},
+	"fusefs/mount":       {"fusefs", "golang.org/x/sys/unix"},
+	"plugin":             {"format", "overlay", "libguestfs.org/nbdkit", "github.com/dustin/go-humanize"},
+	"plugin/main":        {"overlay", "plugin", "libguestfs.org/nbdkit"},
+	"restorecmd":         {"format", "overlay", "github.com/dustin/go-humanize"},
+	"cmd/virtnb":         {"fusefs/mount", "restorecmd", "github.com/urfave/cli/v2"},
+	"internal/domainxml": {"github.com/beevik/etree", "github.com/google/uuid"},
+	"bindings/api":       {},
+	"backupcmd":          {"format", "internal/argparse", "internal/hostargs", "internal/size"},
+	"internal/argparse":  {},
+	"internal/hostargs":  {"internal/argparse"},
+	"internal/logfile":   {},
+	"internal/terminal":  {"golang.org/x/term"},
+	"internal/size":      {},
+	"internal/progress":  {"internal/terminal", "github.com/dustin/go-humanize", "github.com/vbauerster/mpb/v8", "github.com/vbauerster/mpb/v8/decor"},
 }
 
 // usesC lists the packages that may import "C"; the others build without cgo.
