@@ -95,8 +95,12 @@ func (b *backups) make(t testing.TB, point string, program []string, args ...str
 func (b *backups) note(t testing.TB, point string) {
 	t.Helper()
 	p := livePoint{name: point, disks: map[string]string{}}
+	dir, err := os.MkdirTemp(b.copies, "live")
+	if err != nil {
+		t.Fatal(err)
+	}
 	for _, target := range b.targets {
-		path := filepath.Join(b.copies, fmt.Sprintf("%d.%s.raw", len(b.points), target))
+		path := filepath.Join(dir, target+".raw")
 		if err := b.ReadDisk(target, path); err != nil {
 			t.Fatal(err)
 		}
