@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 #
-# make demo      install what is missing, build, and serve a sample backup chain
+# make demo      install what is missing, build, and show the whole on a guest of its own
 # make test      install what is missing, build, and run all tests
 # make help      everything else
 
@@ -15,9 +15,9 @@ CFLAGS := -O2 -g -Wall -Wextra -Wno-unused-parameter -Werror
 # Debian packages: to build, to mount, to run the demo, to run the tests and benchmarks.
 BUILD_PACKAGES := gcc libc6-dev make pkg-config nbdkit nbdkit-plugin-dev libnbd-dev
 MOUNT_PACKAGES := fuse3
-DEMO_PACKAGES  := libnbd-bin
 # A libvirt and guests of its own: no service is started, none has to run.
 GUEST_PACKAGES := libvirt-daemon libvirt-daemon-driver-qemu libvirt-clients qemu-system-x86 qemu-utils
+DEMO_PACKAGES  := $(GUEST_PACKAGES) libnbd-bin e2fsprogs
 TEST_PACKAGES  := $(GUEST_PACKAGES) virtnbdbackup e2fsprogs xfsprogs fdisk mount man-db
 BENCH_PACKAGES := python3-lz4 fio
 
@@ -50,7 +50,7 @@ deps-build:
 	$(call need,$(BUILD_PACKAGES))
 deps-mount:
 	$(call need,$(MOUNT_PACKAGES))
-deps-demo: deps-build
+deps-demo: deps-build deps-mount
 	$(call need,$(DEMO_PACKAGES))
 deps-test: deps-demo deps-mount
 	$(call need,$(TEST_PACKAGES))
@@ -72,8 +72,10 @@ bin/help.h: plugin/help.txt
 	@mkdir -p bin
 	{ echo '#define VIRTNB_HELP \'; sed 's/["\\]/\\&/g; s/.*/"&\\n" \\/' $<; echo; } > $@
 
+# A libvirt of its own needs root.
 demo: deps-demo build
-	tests/demo.sh
+	CGO_ENABLED=0 $(GO) build -trimpath -o bin/virtnb-demo ./tests/demo
+	@sudo=; [ "$$(id -u)" = 0 ] || sudo='sudo -E'; $$sudo bin/virtnb-demo
 
 test: deps-test build
 	set -e; for m in $(MODULES); do (cd $$m && $(GO) test ./...); done
