@@ -241,6 +241,9 @@ func (l *library) facts(c *catalogue, p *format.Point) *facts {
 		l.log(p.Name+"/"+p.Disk+".raw", err)
 		return f // as above
 	}
+	if changed.content != f.content {
+		return f // as above: in use over other savesets
+	}
 	return changed
 }
 

@@ -4,6 +4,7 @@ package fusefs
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"hash/fnv"
 	"os"
@@ -193,7 +194,12 @@ func (l *library) statfs(out *fuse.StatfsOut) syscall.Errno {
 		return 0
 	}
 	var changes unix.Statfs_t
-	if err := unix.Statfs(l.opts.Writable, &changes); err != nil {
+	at := l.opts.Writable
+	err := unix.Statfs(at, &changes)
+	for ; errors.Is(err, syscall.ENOENT); err = unix.Statfs(at, &changes) {
+		at = filepath.Dir(at) // who deletes the folder discards the changes, and can go on
+	}
+	if err != nil {
 		return gone(err)
 	}
 	out.Bfree = changes.Bavail * uint64(changes.Bsize) / block
