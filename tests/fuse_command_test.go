@@ -270,13 +270,16 @@ func (p *mountPlace) alone(t *testing.T, script string) {
 }
 
 // nobody has no rights; the device has the mode that it has on most systems.
-const nobodyScript = `
+const nobodyDevice = `
 mkdir "$tmp/dev"
 mount -t tmpfs tmpfs "$tmp/dev"
 mknod -m 666 "$tmp/dev/fuse" c 10 229
 mount --bind "$tmp/dev/fuse" /dev/fuse
 chown 65534:65534 "$at"
 nobody="setpriv --reuid=65534 --regid=65534 --clear-groups"
+`
+
+const nobodyScript = nobodyDevice + `
 $nobody "$program" mount "$set" "$at"
 $nobody cmp "$disk" "$want"
 test "$($nobody stat -c '%u %a' "$disk")" = "65534 444"
