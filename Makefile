@@ -16,7 +16,7 @@ CFLAGS := -O2 -g -Wall -Wextra -Wno-unused-parameter -Werror
 BUILD_PACKAGES := gcc libc6-dev make pkg-config nbdkit nbdkit-plugin-dev
 MOUNT_PACKAGES := fuse3
 DEMO_PACKAGES  := libnbd-bin
-TEST_PACKAGES  := qemu-utils virtnbdbackup e2fsprogs xfsprogs fdisk mount man-db fio rsync lvm2
+TEST_PACKAGES  := qemu-utils virtnbdbackup e2fsprogs xfsprogs fdisk mount man-db fio rsync
 BENCH_PACKAGES := python3-lz4 fio
 
 MODULES := . bindings/nbdkit
