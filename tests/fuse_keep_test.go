@@ -22,6 +22,16 @@ import (
 // How changes are kept in their folder: what happens to them when a server is
 // killed, space runs out, or the folder or the set is not what it was.
 
+// reads says whether a file has that content. Closing goes on behind close(2), so
+// for a while it may not, or not be opened.
+func reads(path string, want []byte) error {
+	got, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	return same(got, want)
+}
+
 // write puts text into an image and into the model of it.
 func write(t testing.TB, path string, want []byte, off int64, text string) {
 	t.Helper()
@@ -240,7 +250,7 @@ func TestFuseChangesAreDiscarded(t *testing.T) {
 		if !mounted {
 			m = mountWritable(t, dir, changes)
 		}
-		eventually(t, func() error { return same(readFile(t, m.fuseDisk(1)), disks[1]) }) // closing goes on behind close(2)
+		eventually(t, func() error { return reads(m.fuseDisk(1), disks[1]) })
 		wantImage(t, m, 1, disks[1])
 		if blocks, want := statOf(t, m.fuseDisk(1)).Blocks, statOf(t, m.fuseDisk(0)).Blocks; blocks == 0 || want == 0 {
 			t.Errorf("%d blocks", blocks)
@@ -449,10 +459,10 @@ func TestFuseChangesOfNeighbours(t *testing.T) {
 	}
 	// Renamed while it is mounted: the name that it has then leads to the changes.
 	wantNil(t, os.Rename(filepath.Join(root, "vm1"), filepath.Join(root, "vm3")))
-	eventually(t, func() error { return same(readFile(t, disk("vm3")), want) })
+	eventually(t, func() error { return reads(disk("vm3"), want) })
 	wantSame(t, "vm2", readFile(t, disk("vm2")), disks[1])
 	wantNil(t, os.Rename(filepath.Join(root, "vm3"), filepath.Join(root, "vm1")))
-	eventually(t, func() error { return same(readFile(t, disk("vm1")), want) })
+	eventually(t, func() error { return reads(disk("vm1"), want) })
 	wantNil(t, m.stop())
 	// Another set instead of it.
 	wantNil(t, os.RemoveAll(filepath.Join(root, "vm1")))
