@@ -19,6 +19,7 @@ require (
 	golang.org/x/sync v0.23.0
 	golang.org/x/sys v0.50.0
 	golang.org/x/term v0.48.0
+	libguestfs.org/libnbd v0.0.0-00010101000000-000000000000
 	libguestfs.org/nbdkit v1.20.0
 	libvirt.org/go/libvirt v1.12003.0
 )

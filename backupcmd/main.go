@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"virtnb/format"
+	"virtnb/internal/archive"
 	"virtnb/internal/logfile"
 	"virtnb/internal/progress"
 	"virtnb/internal/terminal"
@@ -47,6 +48,14 @@ type command struct {
 
 func (c *command) run(ctx context.Context) int {
 	start := time.Now()
+	var zip *archive.Writer
+	if c.o.Zip() && !c.o.KillOnly && !c.o.PrintOnly && !c.o.StartOnly {
+		var err error
+		if zip, err = archive.New(c.out); err != nil {
+			fmt.Fprintf(c.errOut, "%s: %v\n", c.prog, err)
+			return exitFailure
+		}
+	}
 	t, err := openTarget(c.o.Folder(), c.o.Domain, c.o.CheckpointDir)
 	if errors.Is(err, errBusy) && c.o.KillOnly {
 		t, err = unlockedTarget(c.o.Folder(), c.o.Domain, c.o.CheckpointDir)
@@ -63,7 +72,7 @@ func (c *command) run(ctx context.Context) int {
 		fmt.Fprintf(c.errOut, "%s: Failed to open logfile: [%v].\n", c.prog, err)
 		return exitFailure
 	}
-	status := c.save(ctx, t, ui, log)
+	status := c.save(ctx, &run{o: c.o, log: slog.New(log), ui: ui, target: t, zip: zip, logPath: c.o.LogFile(start)}, log)
 	if err := log.Close(); err != nil {
 		fmt.Fprintf(c.errOut, "%s: log file: %v\n", c.prog, err)
 		status = max(status, exitFailure)
@@ -86,10 +95,8 @@ func (c *command) openLog(start time.Time, ui *ui) (*logfile.Log, error) {
 }
 
 // save runs the backup and says how it went.
-func (c *command) save(ctx context.Context, t *target, ui *ui, l *logfile.Log) int {
-	log := slog.New(l)
-	log.Info(fmt.Sprintf("Version: %s Arguments: %s", c.version, strings.Join(append([]string{c.prog}, c.args...), " ")))
-	r := &run{o: c.o, log: log, ui: ui, target: t}
+func (c *command) save(ctx context.Context, r *run, l *logfile.Log) int {
+	r.log.Info(fmt.Sprintf("Version: %s Arguments: %s", c.version, strings.Join(append([]string{c.prog}, c.args...), " ")))
 	err := c.o.Check(c.o.Level)
 	if err == nil {
 		err = r.connect(ctx)
@@ -99,18 +106,22 @@ func (c *command) save(ctx context.Context, t *target, ui *ui, l *logfile.Log) i
 		err = r.save(ctx)
 	}
 	if err != nil {
-		log.Error(err.Error())
+		r.log.Error(err.Error())
 	}
 	status := l.ExitStatus(c.o.Strict)
 	switch status {
 	case exitSuccess:
-		log.Info("Finished successfully")
+		r.log.Info("Finished successfully")
 	case exitFailure:
-		log.Error("Error during backup")
+		r.log.Error("Error during backup")
 	default:
-		log.Info(fmt.Sprintf("[%d] Warnings detected during backup operation, forcing exit code %d", l.Warnings(), status))
+		r.log.Info(fmt.Sprintf("[%d] Warnings detected during backup operation, forcing exit code %d", l.Warnings(), status))
 	}
-	ui.result(r, status, err)
+	text := ""
+	if err != nil {
+		text = l.Redact(err.Error())
+	}
+	r.ui.result(r, status, text)
 	return status
 }
 
@@ -160,7 +171,7 @@ type (
 	}
 )
 
-func (u *ui) result(r *run, status int, err error) {
+func (u *ui) result(r *run, status int, failure string) {
 	if u.json == nil {
 		return
 	}
@@ -169,8 +180,8 @@ func (u *ui) result(r *run, status int, err error) {
 	if res.Disks == nil {
 		res.Disks = []diskResult{}
 	}
-	if err != nil {
-		res.Error, res.Disks = err.Error(), []diskResult{}
+	if failure != "" {
+		res.Error, res.Disks = failure, []diskResult{}
 	} else if len(u.disks) > 0 {
 		res.Point = r.plan.pointName()
 	}

@@ -5,7 +5,6 @@ package backupcmd
 import (
 	"context"
 	"fmt"
-	"slices"
 
 	"virtnb/internal/qemu"
 )
@@ -72,15 +71,14 @@ func (r *run) findOfflineBitmap(ctx context.Context, d *disk) error {
 	if d.whole {
 		return nil
 	}
-	info, err := qemu.Info(ctx, r.host, d.Path)
+	_, info, err := qemu.Info(ctx, r.host, d.Path, d.Format)
 	if err != nil {
 		return fmt.Errorf("disk %s: %w", d.Target, err)
 	}
-	i := slices.IndexFunc(info.Bitmaps, func(b qemu.Bitmap) bool { return b.Name == r.plan.parent })
-	switch {
-	case i < 0:
+	switch b, found := info.Bitmap(r.plan.parent); {
+	case !found:
 		r.saveWhole(d, fmt.Sprintf("its image has no bitmap %s", r.plan.parent))
-	case info.Bitmaps[i].InUse:
+	case b.InUse():
 		r.saveWhole(d, fmt.Sprintf("the bitmap %s in its image was not closed: the domain crashed", r.plan.parent))
 	}
 	return nil

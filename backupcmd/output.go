@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"path/filepath"
 	"sync"
 
@@ -29,15 +28,11 @@ type output interface {
 }
 
 // openOutput opens what the options say.
-func (r *run) openOutput() (output, error) {
-	if !r.o.Zip() {
-		return &folder{r: r}, nil
+func (r *run) openOutput() output {
+	if r.zip != nil {
+		return &zipOutput{r: r, w: r.zip}
 	}
-	w, err := archive.New(os.Stdout)
-	if err != nil {
-		return nil, err
-	}
-	return &zipOutput{r: r, w: w}, nil
+	return &folder{r: r}
 }
 
 // part is a file that is being written: a saveset or an image.
@@ -147,10 +142,12 @@ func (z *zipOutput) commit() error {
 			return err
 		}
 	}
-	return z.w.Close()
+	r.log.Info(fmt.Sprintf("Adding backup log [%s] to zipfile", r.logPath))
+	return errors.Join(z.w.File(filepath.Base(r.logPath), r.logPath), z.w.Close())
 }
 
-// addCheckpoints adds the list of checkpoints as it will be, and their files.
+// addCheckpoints adds the list of checkpoints as it will be, and their files,
+// of which the new one has no name yet.
 func (z *zipOutput) addCheckpoints() error {
 	r := z.r
 	r.log.Info("Adding checkpoint info to zipfile")
@@ -158,10 +155,26 @@ func (z *zipOutput) addCheckpoints() error {
 	if err != nil {
 		return err
 	}
-	if err := z.w.Bytes(filepath.Base(r.target.cptFile()), pythonList(append(names, r.plan.checkpoint))); err != nil {
+	names = append(names, r.plan.checkpoint)
+	if err := z.w.Bytes(filepath.Base(r.target.cptFile()), pythonList(names)); err != nil {
 		return err
 	}
-	return z.w.Folder("checkpoints", r.target.checkpointDir)
+	if err := z.w.Folder("checkpoints"); err != nil {
+		return err
+	}
+	for _, name := range names {
+		path := r.target.checkpointFile(name)
+		if name == r.plan.checkpoint {
+			path += partialSuffix
+		}
+		if vacant(path) == nil {
+			continue // it was kept elsewhere
+		}
+		if err := z.w.File("checkpoints/"+name+".xml", path); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (z *zipOutput) abort() error { return nil }

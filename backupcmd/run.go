@@ -13,15 +13,18 @@ import (
 	"libvirt.org/go/libvirt"
 
 	"virtnb/format"
+	"virtnb/internal/archive"
 	"virtnb/internal/domainxml"
 	"virtnb/internal/host"
 )
 
 // run is a backup that is being made.
 type run struct {
-	o   Options
-	log *slog.Logger
-	ui  *ui // progress and results
+	o       Options
+	log     *slog.Logger
+	ui      *ui             // progress and results
+	zip     *archive.Writer // nil: into the folder
+	logPath string
 
 	conn *libvirt.Connect
 	dom  *libvirt.Domain
@@ -205,10 +208,7 @@ func (r *run) saveOnline(ctx context.Context) (err error) {
 
 // copyAndCommit is what follows when the disks can be read.
 func (r *run) copyAndCommit(ctx context.Context) error {
-	out, err := r.openOutput()
-	if err != nil {
-		return err
-	}
+	out := r.openOutput()
 	defer out.abort()
 	if err := r.copyDisks(ctx, out); err != nil {
 		return err

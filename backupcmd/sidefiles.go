@@ -89,7 +89,9 @@ func (r *run) saveSideFiles(ctx context.Context, out output) error {
 		if err := f.save(ctx, f.path); err != nil {
 			return err
 		}
-		out.addSide(f.path)
+		if vacant(f.path) != nil {
+			out.addSide(f.path)
+		}
 	}
 	return nil
 }
@@ -141,11 +143,11 @@ func (r *run) saveImageInfo(d disk) func(context.Context, string) error {
 		if d.Path == "" {
 			return nil
 		}
-		info, err := qemu.Info(ctx, r.host, d.Path)
+		text, _, err := qemu.Info(ctx, r.host, d.Path, d.Format)
 		if err != nil {
 			return r.optional(err, "Failed to read qcow image info")
 		}
-		if err := writeFile(to, bytes.TrimSpace(info.JSON)); err != nil {
+		if err := writeFile(to, text); err != nil {
 			return err
 		}
 		r.log.Info(fmt.Sprintf("Saved qcow image config to: [%s]", to))

@@ -16,7 +16,6 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"strings"
 	"syscall"
 	"time"
@@ -94,22 +93,11 @@ func (w *Writer) File(name, path string) error {
 	})
 }
 
-// Folder adds a folder and the regular files in it, sorted by their names, but
-// no folders below it.
-func (w *Writer) Folder(name, path string) error {
-	if w.err != nil {
-		return w.err
-	}
-	entries, err := os.ReadDir(path)
-	if err != nil {
-		w.fail(name, err)
-		return w.err
-	}
-	w.create(name+"/", fs.ModeDir|0o700)
-	for _, e := range entries {
-		if e.Type().IsRegular() {
-			_ = w.File(name+"/"+e.Name(), filepath.Join(path, e.Name())) // w.err has it
-		}
+// Folder adds a folder; what is in it are members whose names begin with its
+// name and a slash.
+func (w *Writer) Folder(name string) error {
+	if w.err == nil {
+		w.create(name+"/", fs.ModeDir|0o700)
 	}
 	return w.err
 }
