@@ -222,18 +222,20 @@ func (r *rewriter) changeUUID(old string) error {
 
 // changeSystemUUID: libvirt refuses a domain whose SMBIOS has another UUID.
 func (r *rewriter) changeSystemUUID() {
+	var gone []*etree.Element
 	for _, info := range children(r.root, "sysinfo") {
 		for _, entry := range children(child(info, "system"), "entry") {
 			if attr(entry, "name") != "uuid" {
 				continue
 			}
 			if r.out.UUID == "" {
-				remove(entry)
+				gone = append(gone, entry)
 			} else {
 				setText(entry, r.out.UUID)
 			}
 		}
 	}
+	remove(gone...)
 }
 
 func (r *rewriter) rewriteBootFiles(old []BootFile) {

@@ -5,6 +5,7 @@ package domainxml
 import (
 	"bytes"
 	"flag"
+	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -322,6 +323,20 @@ func TestRewriteMACs(t *testing.T) {
 	}
 	validate(t, "domain", r.XML)
 	define(t, r)
+}
+
+// What a hostile document costs must not grow with the square of its size: this
+// one took minutes.
+func TestRewriteManyElements(t *testing.T) {
+	disks := strings.Builder{}
+	for i := range maxDisks {
+		fmt.Fprintf(&disks, "<disk><source file='/%d'/><target dev='vd%d'/></disk>", i, i)
+	}
+	d := parse(t, domain(disks.String()+"<x>"+strings.Repeat("<alias name='a'/>", 90_000)+"</x>"))
+	r := rewrite(t, d, RestoreOptions{})
+	if got := parse(t, string(r.XML)); len(got.Disks()) != 0 || bytes.Contains(r.XML, []byte("alias")) {
+		t.Errorf("%d disks are left, or aliases", len(got.Disks()))
+	}
 }
 
 func TestRewriteKeepsUnrestoredDisksWhenAsked(t *testing.T) {
