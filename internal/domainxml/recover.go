@@ -46,9 +46,10 @@ type RecoverOptions struct {
 	VCPUs    int    // 0: as it was
 	Emulator string // "": as it was
 
-	// HostDevices keeps what is passed through from the host: devices and
-	// folders. Another host has them not, and the original may be using them.
-	HostDevices bool
+	// HostResources keeps what is the host's: devices and folders that are passed
+	// through, pinning of CPUs, placement of memory, huge pages. Another host has
+	// them not, and the original may be using them.
+	HostResources bool
 }
 
 // RecoveredDisk is a qcow2 overlay whose backing image is an NBD export on a
@@ -75,8 +76,9 @@ func Recover(d *Domain, o RecoverOptions) (Restored, error) {
 		runFromBackup(e, o.Disks[attr(child(e, "target"), "dev")])
 	}
 	r.replug(devices, o)
-	if !o.HostDevices {
+	if !o.HostResources {
 		r.dropHostDevices(devices)
+		r.dropPlacement()
 	}
 	freeEndpoints(devices)
 	if o.Emulator != "" {
@@ -206,6 +208,29 @@ func (r *rewriter) dropHostDevices(devices *etree.Element) {
 	remove(gone...)
 }
 
+// dropPlacement removes what binds the domain to parts of the host.
+func (r *rewriter) dropPlacement() {
+	gone := children(r.root, "numatune")
+	gone = append(gone, children(r.root, "resource")...)
+	gone = append(gone, children(child(r.root, "memoryBacking"), "hugepages")...)
+	gone = append(gone, children(child(r.root, "blkiotune"), "device")...)
+	gone = append(gone, tuning(r.root, "vcpupin", "emulatorpin", "iothreadpin", "vcpusched", "emulatorsched", "iothreadsched", "cachetune", "memorytune")...)
+	for _, e := range gone {
+		r.say(slog.LevelWarn, "Removing [%s]: it depends on the host.", e.FullTag())
+	}
+	remove(gone...)
+	removeAttrs(child(r.root, "vcpu"), "cpuset")
+}
+
+// tuning are the elements of <cputune> with these names.
+func tuning(root *etree.Element, tags ...string) []*etree.Element {
+	var all []*etree.Element
+	for _, tag := range tags {
+		all = append(all, children(child(root, "cputune"), tag)...)
+	}
+	return all
+}
+
 // freeEndpoints has libvirt choose the ports, sockets and terminals that the
 // original may be holding, or another host has no place for.
 func freeEndpoints(devices *etree.Element) {
@@ -265,22 +290,17 @@ func setEmulator(devices *etree.Element, path string) {
 	setText(e, path)
 }
 
-// setMemory gives the guest one piece of memory, without the layout and the
-// pools of the original's host.
+// setMemory gives the guest one piece of memory.
 func setMemory(root *etree.Element, bytes int64) {
 	if bytes == 0 {
 		return
 	}
 	dropNUMA(root)
-	remove(children(root, "maxMemory")...)
-	remove(children(child(root, "memoryBacking"), "hugepages")...)
-	remove(children(child(root, "devices"), "memory")...)
 	remove(children(root, "currentMemory")...)
 	memory := child(root, "memory")
 	if memory == nil {
 		memory = insertAfter(child(root, "name"), "memory")
 	}
-	removeAttrs(memory, "dumpCore")
 	setAttr(memory, "unit", "KiB")
 	setText(memory, strconv.FormatInt(bytes/1024, 10))
 }
@@ -294,9 +314,7 @@ func setVCPUs(root *etree.Element, n int) {
 	dropNUMA(root)
 	remove(children(child(root, "cpu"), "topology")...)
 	remove(children(root, "vcpus")...)
-	for _, tag := range []string{"vcpupin", "vcpusched", "cachetune", "memorytune"} {
-		remove(children(child(root, "cputune"), tag)...)
-	}
+	remove(tuning(root, "vcpupin", "vcpusched", "cachetune", "memorytune")...)
 	vcpu := child(root, "vcpu")
 	if vcpu == nil {
 		vcpu = insertAfter(child(root, "name"), "vcpu")
@@ -306,8 +324,12 @@ func setVCPUs(root *etree.Element, n int) {
 }
 
 // dropNUMA removes the cells among which memory and CPUs are divided, and what
-// refers to them.
+// cannot be without them.
 func dropNUMA(root *etree.Element) {
 	remove(children(child(root, "cpu"), "numa")...)
 	remove(children(root, "numatune")...)
+	remove(children(root, "maxMemory")...)
+	remove(children(child(root, "devices"), "memory")...)
+	pages := children(child(root, "memoryBacking", "hugepages"), "page")
+	remove(slices.DeleteFunc(pages, func(p *etree.Element) bool { return attr(p, "nodeset") == "" })...)
 }

@@ -30,7 +30,7 @@ func TestRecoverSamples(t *testing.T) {
 	all := map[string]RecoverOptions{
 		"none":     {BootFiles: map[BootRole]string{NVRAM: "/recovery/nvram"}},
 		"isolated": {Network: NetworkIsolated, IsolatedNetwork: "virtnb-isolated", Memory: 1 << 30, VCPUs: 3, Emulator: "/usr/bin/kvm"},
-		"keep":     {Network: NetworkKeep, HostDevices: true, KeepMACs: true},
+		"keep":     {Network: NetworkKeep, HostResources: true, KeepMACs: true},
 	}
 	for name, s := range samples {
 		for kind, o := range all {
@@ -110,7 +110,7 @@ func TestRecoverNetwork(t *testing.T) {
 func TestRecoverResources(t *testing.T) {
 	d := parse(t, `<domain><name>a</name><maxMemory slots='2' unit='GiB'>8</maxMemory><memory unit='GiB'>4</memory><currentMemory unit='GiB'>2</currentMemory>
 <memoryBacking><hugepages/><locked/></memoryBacking><vcpu placement='static' cpuset='4-7' current='2'>4</vcpu><vcpus><vcpu id='0' enabled='yes'/></vcpus>
-<cputune><shares>10</shares><vcpupin vcpu='3' cpuset='7'/></cputune><numatune><memory mode='strict' nodeset='1'/></numatune>
+<cputune><shares>10</shares><vcpupin vcpu='3' cpuset='7'/><emulatorpin cpuset='6'/></cputune><numatune><memory mode='strict' nodeset='1'/></numatune>
 <cpu><topology sockets='1' cores='4' threads='1'/><numa><cell id='0' cpus='0-3' memory='4' unit='GiB'/></numa></cpu>
 <devices><emulator>/usr/libexec/qemu-kvm</emulator><memory model='dimm'/></devices></domain>`)
 	r := recovered(t, d, RecoverOptions{Memory: 512 << 20, VCPUs: 1, Emulator: "/usr/bin/kvm"})
@@ -121,6 +121,12 @@ func TestRecoverResources(t *testing.T) {
 <devices><emulator>/usr/bin/kvm</emulator></devices></domain>`
 	if string(r.XML) != want {
 		t.Errorf("got\n%s", r.XML)
+	}
+	kept := string(recovered(t, d, RecoverOptions{HostResources: true}).XML)
+	for _, want := range []string{"hugepages", "numatune", "vcpupin", "emulatorpin", "cpuset=\"4-7\""} {
+		if !strings.Contains(kept, want) {
+			t.Errorf("%s was not kept", want)
+		}
 	}
 	r = recovered(t, parse(t, "<domain><name>a</name></domain>"), RecoverOptions{Memory: 1024, VCPUs: 2})
 	if want := `<domain><name>restore_a</name><vcpu>2</vcpu><memory unit="KiB">1</memory><uuid>` + r.UUID + `</uuid></domain>`; string(r.XML) != want {

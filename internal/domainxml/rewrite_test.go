@@ -414,7 +414,7 @@ func TestRewriteRefuses(t *testing.T) {
 			t.Errorf("%s: got %v", want, err)
 		}
 	}
-	long := parse(t, "<domain><name>"+strings.Repeat("a", 200)+"</name></domain>")
+	long := parse(t, "<domain><name>"+strings.Repeat("a", 251)+"</name></domain>")
 	if _, err := Rewrite(long, RestoreOptions{}); err == nil || !strings.Contains(err.Error(), "choose another name") {
 		t.Errorf("a name that gets too long: %v", err)
 	}
