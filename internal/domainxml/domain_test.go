@@ -126,7 +126,7 @@ func TestParseRefuses(t *testing.T) {
 		`".."`:                     "<domain><name>..</name></domain>",
 		"control characters":       "<domain><name>a\nb</name></domain>",
 		"only spaces":              "<domain><name> </name></domain>",
-		"limit is 200":             "<domain><name>" + strings.Repeat("a", 201) + "</name></domain>",
+		"limit is 251":             "<domain><name>" + strings.Repeat("a", 252) + "</name></domain>",
 		"not a UUID":               "<domain><name>a</name><uuid>../../x</uuid></domain>",
 		`disk target ""`:           domain("<disk/>"),
 		`"../../a"`:                domain("<disk><target dev='../../a'/></disk>"),

@@ -3,7 +3,6 @@
 package domainxml
 
 import (
-	"slices"
 	"strings"
 
 	"github.com/beevik/etree"
@@ -12,36 +11,47 @@ import (
 // Edits keep the look of a document: an element goes with the whitespace before
 // it, and comes with the whitespace that its neighbours have.
 
-// remove takes elements out of their parents. The last one goes first: an element
-// that goes makes all after it be counted anew.
+// remove takes elements out of their parents. To remove many at once takes no
+// longer than to remove one.
 func remove(elements ...*etree.Element) {
-	for _, e := range slices.Backward(elements) {
-		if e == nil || e.Parent() == nil {
-			continue
-		}
-		parent, i := e.Parent(), e.Index()
-		parent.RemoveChildAt(i)
-		if i > 0 && isSpace(parent.Child[i-1]) {
-			parent.RemoveChildAt(i - 1)
-		}
-		if len(parent.ChildElements()) == 0 && strings.TrimSpace(text(parent)) == "" && onlyText(parent) {
-			parent.Child = nil // <a>\n</a> becomes <a/>
+	gone := map[etree.Token]bool{}
+	for _, e := range elements {
+		if e != nil && e.Parent() != nil {
+			gone[e] = true
 		}
 	}
+	for _, e := range elements {
+		if gone[e] {
+			removeFrom(e.Parent(), gone)
+		}
+	}
+}
+
+// removeFrom removes the children that are in gone, also from gone.
+func removeFrom(parent *etree.Element, gone map[etree.Token]bool) {
+	var kept []etree.Token
+	content := false
+	for _, t := range parent.Child {
+		if gone[t] {
+			delete(gone, t)
+			if n := len(kept); n > 0 && isSpace(kept[n-1]) {
+				kept = kept[:n-1]
+			}
+			continue
+		}
+		kept = append(kept, t)
+		content = content || !isSpace(t)
+	}
+	if !content {
+		kept = nil // <a>\n</a> becomes <a/>
+	}
+	parent.Child = kept
+	parent.ReindexChildren()
 }
 
 func isSpace(t etree.Token) bool {
 	c, ok := t.(*etree.CharData)
 	return ok && c.IsWhitespace()
-}
-
-func onlyText(e *etree.Element) bool {
-	for _, t := range e.Child {
-		if _, ok := t.(*etree.CharData); !ok {
-			return false
-		}
-	}
-	return true
 }
 
 // removeAttrs takes attributes off an element, which may be nil.

@@ -37,6 +37,7 @@ func FuzzRewrite(f *testing.F) {
 		d.BootFiles()
 		d.TPMs()
 		checkRewrite(t, d)
+		checkRecover(t, d)
 	})
 }
 
@@ -70,6 +71,30 @@ func checkRewrite(t *testing.T, d *Domain) {
 	}
 	if again := rewrite(t, got, o); !bytes.Equal(again.XML, r.XML) {
 		t.Fatalf("a second time is not the same:\n%s\n%s", r.XML, again.XML)
+	}
+}
+
+// checkRecover gives a backup to the first disk.
+func checkRecover(t *testing.T, d *Domain) {
+	t.Helper()
+	o := RecoverOptions{Memory: 1 << 20, VCPUs: 1, Disks: map[string]RecoveredDisk{}}
+	for _, disk := range d.Disks() {
+		if !disk.Removable() && len(o.Disks) == 0 {
+			o.Disks[disk.Target] = RecoveredDisk{Overlay: "/overlay", Export: "vda@copy", Socket: "/nbd.sock"}
+		}
+	}
+	r, err := Recover(d, o)
+	if err != nil {
+		return // a name that gets too long
+	}
+	got, err := Parse(r.XML)
+	if err != nil || got.Name() != r.Name || got.UUID() != r.UUID || len(got.Disks()) != len(o.Disks) {
+		t.Fatalf("name %q, UUID %q, disks %+v: %v", r.Name, r.UUID, o.Disks, err)
+	}
+	for _, disk := range got.Disks() {
+		if disk.Path != "/overlay" || len(disk.Backing) != 1 || disk.Backing[0] != "vda@copy" || disk.Transient {
+			t.Fatalf("%+v", disk)
+		}
 	}
 }
 

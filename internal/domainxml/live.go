@@ -21,9 +21,7 @@ import (
 // dropLive removes the state of a running domain.
 func dropLive(root *etree.Element) {
 	removeAttrs(root, "id")
-	for _, e := range children(root, "seclabel") {
-		dropLabel(e)
-	}
+	remove(slices.DeleteFunc(children(root, "seclabel"), keepLabel)...)
 	for _, e := range child(root, "devices").NotNil().ChildElements() {
 		dropAliases(e)
 		switch e.FullTag() {
@@ -51,18 +49,17 @@ func dropAliases(e *etree.Element) {
 	})...)
 }
 
-// dropLabel removes a dynamic label, which libvirt gives to every domain where
-// the host has the security driver (and where it has not, a domain with one
-// does not start), but keeps what a user said about it.
-func dropLabel(e *etree.Element) {
+// keepLabel tells whether a security label is of interest: not a dynamic one,
+// which libvirt gives to every domain where the host has the security driver
+// (and where it has not, a domain with one does not start). Of one that is, only
+// what a user said is left.
+func keepLabel(e *etree.Element) bool {
 	remove(children(e, "imagelabel")...)
 	if attr(e, "type") != "dynamic" {
-		return
+		return true
 	}
 	remove(children(e, "label")...)
-	if child(e, "baselabel") == nil && attr(e, "relabel") != "no" {
-		remove(e)
-	}
+	return child(e, "baselabel") != nil || attr(e, "relabel") == "no"
 }
 
 // generatedTap are the names that libvirt makes; a user cannot choose them.

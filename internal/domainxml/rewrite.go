@@ -76,6 +76,7 @@ type Message struct {
 // rewriter holds what one rewriting works on.
 type rewriter struct {
 	RestoreOptions
+	doc  *etree.Document
 	root *etree.Element
 	out  Restored
 }
@@ -89,16 +90,25 @@ func (r *rewriter) say(level slog.Level, format string, args ...any) {
 // a warning tells. What a live XML has beside a domain's configuration is gone.
 // Anything else is as it was.
 func Rewrite(d *Domain, o RestoreOptions) (Restored, error) {
-	if err := o.check(); err != nil {
+	r, err := newRewriter(d, o)
+	if err != nil {
 		return Restored{}, err
+	}
+	return r.write(d)
+}
+
+// newRewriter does all of the rewriting; the document can be changed further.
+func newRewriter(d *Domain, o RestoreOptions) (*rewriter, error) {
+	if err := o.check(); err != nil {
+		return nil, err
 	}
 	doc := d.doc.Copy()
-	r := &rewriter{RestoreOptions: o, root: doc.Root()}
+	r := &rewriter{RestoreOptions: o, doc: doc, root: doc.Root()}
 	if err := r.rename(d.name); err != nil {
-		return Restored{}, err
+		return nil, err
 	}
 	if err := r.changeUUID(d.uuid); err != nil {
-		return Restored{}, err
+		return nil, err
 	}
 	r.rewriteDisks(d.disks)
 	r.rewriteBootFiles(d.BootFiles())
@@ -106,9 +116,14 @@ func Rewrite(d *Domain, o RestoreOptions) (Restored, error) {
 	if o.NewMACs {
 		newMACs(r.root)
 	}
+	return r, nil
+}
+
+// write ends the rewriting of d.
+func (r *rewriter) write(d *Domain) (Restored, error) {
 	r.warn(d)
 	var err error
-	r.out.XML, err = writeDocument(doc)
+	r.out.XML, err = writeDocument(r.doc)
 	return r.out, err
 }
 
@@ -222,18 +237,20 @@ func (r *rewriter) changeUUID(old string) error {
 
 // changeSystemUUID: libvirt refuses a domain whose SMBIOS has another UUID.
 func (r *rewriter) changeSystemUUID() {
+	var gone []*etree.Element
 	for _, info := range children(r.root, "sysinfo") {
 		for _, entry := range children(child(info, "system"), "entry") {
 			if attr(entry, "name") != "uuid" {
 				continue
 			}
 			if r.out.UUID == "" {
-				remove(entry)
+				gone = append(gone, entry)
 			} else {
 				setText(entry, r.out.UUID)
 			}
 		}
 	}
+	remove(gone...)
 }
 
 func (r *rewriter) rewriteBootFiles(old []BootFile) {

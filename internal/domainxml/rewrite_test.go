@@ -5,6 +5,7 @@ package domainxml
 import (
 	"bytes"
 	"flag"
+	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -324,6 +325,20 @@ func TestRewriteMACs(t *testing.T) {
 	define(t, r)
 }
 
+// What a hostile document costs must not grow with the square of its size: this
+// one took minutes.
+func TestRewriteManyElements(t *testing.T) {
+	disks := strings.Builder{}
+	for i := range maxDisks {
+		fmt.Fprintf(&disks, "<disk><source file='/%d'/><target dev='vd%d'/></disk>", i, i)
+	}
+	d := parse(t, domain(disks.String()+"<x>"+strings.Repeat("<alias name='a'/>", 90_000)+"</x>"))
+	r := rewrite(t, d, RestoreOptions{})
+	if got := parse(t, string(r.XML)); len(got.Disks()) != 0 || bytes.Contains(r.XML, []byte("alias")) {
+		t.Errorf("%d disks are left, or aliases", len(got.Disks()))
+	}
+}
+
 func TestRewriteKeepsUnrestoredDisksWhenAsked(t *testing.T) {
 	d := parse(t, string(readSample(t, "block")))
 	r := rewrite(t, d, RestoreOptions{KeepUnrestored: true, Disks: map[string]RestoredDisk{"vda": qcow2("vda")}})
@@ -399,7 +414,7 @@ func TestRewriteRefuses(t *testing.T) {
 			t.Errorf("%s: got %v", want, err)
 		}
 	}
-	long := parse(t, "<domain><name>"+strings.Repeat("a", 200)+"</name></domain>")
+	long := parse(t, "<domain><name>"+strings.Repeat("a", 251)+"</name></domain>")
 	if _, err := Rewrite(long, RestoreOptions{}); err == nil || !strings.Contains(err.Error(), "choose another name") {
 		t.Errorf("a name that gets too long: %v", err)
 	}

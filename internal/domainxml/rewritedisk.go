@@ -13,13 +13,14 @@ import (
 
 func (r *rewriter) rewriteDisks(old []Disk) {
 	known := map[string]bool{}
+	var gone []*etree.Element
 	for i, e := range children(child(r.root, "devices"), "disk") {
 		d := old[i]
 		known[d.Target] = true
 		switch restored, ok := r.Disks[d.Target]; {
 		case d.Removable():
 			r.say(slog.LevelInfo, "Removing [%s] device from vm config", d.Device)
-			remove(e)
+			gone = append(gone, e)
 		case ok:
 			r.rewriteDisk(e, d, restored)
 		case r.KeepUnrestored:
@@ -27,12 +28,13 @@ func (r *rewriter) rewriteDisks(old []Disk) {
 			dropChain(e)
 		case d.Format == "raw":
 			r.say(slog.LevelWarn, "Removing raw disk [%s] from vm config.", d.Target)
-			remove(e)
+			gone = append(gone, e)
 		default:
 			r.say(slog.LevelInfo, "Removing excluded disk [%s] from vm config.", d.Target)
-			remove(e)
+			gone = append(gone, e)
 		}
 	}
+	remove(gone...)
 	for _, target := range slices.Sorted(maps.Keys(r.Disks)) {
 		if !known[target] {
 			r.say(slog.LevelWarn, "Disk [%s] was restored, but the domain has no such disk.", target)
@@ -155,23 +157,7 @@ func setNetwork(source *etree.Element, n Network) {
 // warn tells what of the rewritten domain still has to do with the original
 // one: a guest that is restored while the original runs must not share it.
 func (r *rewriter) warn(d *Domain) {
-	gone := map[string]bool{}
-	for _, disk := range d.disks {
-		restored := r.Disks[disk.Target]
-		if r.KeepUnrestored && restored == (RestoredDisk{}) || disk.Removable() {
-			continue
-		}
-		for _, path := range append([]string{disk.Path, disk.DataFile}, disk.Backing...) {
-			if strings.HasPrefix(path, "/") && path != restored.Path && path != restored.DataFile {
-				gone[path] = true
-			}
-		}
-	}
-	for _, c := range r.root.ChildElements() {
-		if c.Tag != "metadata" {
-			r.warnOfMentions(c, gone)
-		}
-	}
+	r.warnOfMentions(d.disks)
 	for _, e := range children(child(r.root, "devices"), "hostdev") {
 		r.say(slog.LevelWarn, "A host device of type [%s] is passed through to the domain; its content is not part of the backup.", attr(e, "type"))
 	}
@@ -182,19 +168,72 @@ func (r *rewriter) warn(d *Domain) {
 	}
 }
 
-func (r *rewriter) warnOfMentions(e *etree.Element, gone map[string]bool) {
-	values := []string{text(e)}
-	for _, a := range e.Attr {
-		values = append(values, a.Value)
-	}
-	for _, path := range slices.Sorted(maps.Keys(gone)) {
-		if slices.ContainsFunc(values, func(v string) bool { return mentions(v, path) }) {
-			r.say(slog.LevelWarn, "The original image [%s] is still named in <%s>.", path, e.FullTag())
+// maxMentions bounds the work and the log where a document is made to mention
+// everything everywhere.
+const maxMentions = 100
+
+// warnOfMentions looks for the images that the domain does not use any more in
+// all of the document, except in the metadata, which QEMU does not see.
+func (r *rewriter) warnOfMentions(old []Disk) {
+	var found []mention
+	var all strings.Builder
+	for _, c := range r.root.ChildElements() {
+		if c.Tag != "metadata" {
+			found = collect(c, found, &all)
 		}
 	}
-	for _, c := range e.ChildElements() {
-		r.warnOfMentions(c, gone)
+	said := 0
+	for _, path := range r.leftBehind(old) {
+		if !strings.Contains(all.String(), path) {
+			continue
+		}
+		for _, m := range found {
+			if said < maxMentions && mentions(m.value, path) {
+				r.say(slog.LevelWarn, "The original image [%s] is still named in <%s>.", path, m.element)
+				said++
+			}
+		}
 	}
+}
+
+// leftBehind are the paths of images that the restored domain has not.
+func (r *rewriter) leftBehind(old []Disk) []string {
+	gone := map[string]bool{}
+	for _, disk := range old {
+		restored, ok := r.Disks[disk.Target]
+		if r.KeepUnrestored && !ok || disk.Removable() {
+			continue
+		}
+		for _, path := range append([]string{disk.Path, disk.DataFile}, disk.Backing...) {
+			if strings.HasPrefix(path, "/") && path != restored.Path && path != restored.DataFile {
+				gone[path] = true
+			}
+		}
+	}
+	return slices.Sorted(maps.Keys(gone))
+}
+
+// mention is a value that may name a file, and the element that has it.
+type mention struct{ element, value string }
+
+// collect lists the values of an element and its children that have a slash in
+// them, and joins them.
+func collect(e *etree.Element, found []mention, all *strings.Builder) []mention {
+	add := func(value string) {
+		if strings.Contains(value, "/") {
+			found = append(found, mention{e.FullTag(), value})
+			all.WriteString(value)
+			all.WriteByte('\n')
+		}
+	}
+	add(text(e))
+	for _, a := range e.Attr {
+		add(a.Value)
+	}
+	for _, c := range e.ChildElements() {
+		found = collect(c, found, all)
+	}
+	return found
 }
 
 // mentions tells whether a path is in a value, as a whole and not as a part of a
