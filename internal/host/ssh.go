@@ -94,7 +94,7 @@ func (h *SSH) keep(client *ssh.Client) error {
 		return fmt.Errorf("ssh %s: %w", h, net.ErrClosed)
 	}
 	stop := make(chan struct{})
-	go watchConnection(client, stop)
+	go watchConnection(client, keepAlive, stop)
 	h.closers = append(h.closers, func() { close(stop); client.Close() })
 	return nil
 }
@@ -150,8 +150,8 @@ func (s *settings) noted() string {
 }
 
 // watchConnection closes a connection whose server does not answer any more.
-func watchConnection(client *ssh.Client, stop <-chan struct{}) {
-	ticker := time.NewTicker(keepAlive)
+func watchConnection(client ssh.Conn, interval time.Duration, stop <-chan struct{}) {
+	ticker := time.NewTicker(interval)
 	defer ticker.Stop()
 	answers := make(chan struct{}, 1)
 	for silent := 0; silent < maxSilent; silent++ {

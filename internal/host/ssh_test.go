@@ -9,6 +9,7 @@ import (
 	"io"
 	"io/fs"
 	"net"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -383,5 +384,25 @@ func TestNoSFTP(t *testing.T) {
 	_, err := s.Connect().Stat("/")
 	if err == nil || !strings.Contains(err.Error(), "SFTP") {
 		t.Errorf("got %v", err)
+	}
+}
+
+// TestLibvirtURI runs what libvirt's client runs for such a URI.
+func TestLibvirtURI(t *testing.T) {
+	s := hosttest.Start(t)
+	uri, err := url.Parse(s.LibvirtURI("/run/other"))
+	check(t, err)
+	if uri.Query().Get("socket") != "/run/other" {
+		t.Errorf("%s", uri)
+	}
+	o, remote, err := host.FromURI(uri.String())
+	check(t, err)
+	if !remote {
+		t.Errorf("%s is not remote", uri)
+	}
+	accepted(t, o)
+	out, err := exec.Command(uri.Query().Get("command"), "-p", uri.Port(), "-l", uri.User.Username(), "-T", "-e", "none", "--", uri.Hostname(), "echo here").CombinedOutput()
+	if err != nil || string(out) != "here\n" {
+		t.Errorf("%v: %s", err, out)
 	}
 }
