@@ -71,7 +71,7 @@ func (r *run) freeze(ctx context.Context) (thaw func()) {
 }
 
 // freezeWithin freezes until ctx ends. A freeze that is answered later is
-// undone then.
+// undone then, if the run lasts so long.
 func freezeWithin(ctx context.Context, dom *libvirt.Domain, mountpoints []string) error {
 	done := make(chan error, 1)
 	go func() { done <- dom.FSFreeze(mountpoints, 0) }()

@@ -34,6 +34,7 @@ type run struct {
 	xml     *domainxml.Domain
 	uuid    string
 	started bool // by us, for the time of the backup
+	gaveUp  bool // libvirtd went away and did not come back
 
 	target     *target
 	plan       plan

@@ -126,9 +126,13 @@ func (r *run) libvirt(what string, f func(*libvirt.Domain) error) error {
 	return nil
 }
 
-// reconnect makes a new connection, and finds the domain in it.
+// reconnect makes a new connection, and finds the domain in it. A libvirtd that
+// did not come back once is not waited for again.
 func (r *run) reconnect() error {
 	deadline := time.Now().Add(reconnectTime)
+	if r.gaveUp {
+		deadline = time.Now()
+	}
 	for {
 		conn, dom, err := r.dial()
 		if err == nil {
@@ -138,6 +142,7 @@ func (r *run) reconnect() error {
 			return nil
 		}
 		if time.Now().After(deadline) {
+			r.gaveUp = true
 			return err
 		}
 		time.Sleep(200 * time.Millisecond)
