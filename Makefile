@@ -13,15 +13,15 @@ CC     := gcc
 CFLAGS := -O2 -g -Wall -Wextra -Wno-unused-parameter -Werror
 
 # Debian packages: to build, to mount, to run the demo, to run the tests and benchmarks.
-BUILD_PACKAGES := gcc libc6-dev make pkg-config nbdkit nbdkit-plugin-dev libnbd-dev
+BUILD_PACKAGES := gcc libc6-dev make pkg-config nbdkit nbdkit-plugin-dev libnbd-dev libvirt-dev
 MOUNT_PACKAGES := fuse3
 # A libvirt and guests of its own: no service is started, none has to run.
 GUEST_PACKAGES := libvirt-daemon libvirt-daemon-driver-qemu libvirt-clients qemu-system-x86 qemu-utils
 DEMO_PACKAGES  := $(GUEST_PACKAGES) libnbd-bin e2fsprogs
-TEST_PACKAGES  := $(GUEST_PACKAGES) virtnbdbackup e2fsprogs xfsprogs fdisk mount man-db
+TEST_PACKAGES  := $(GUEST_PACKAGES) virtnbdbackup e2fsprogs xfsprogs fdisk mount man-db fio rsync unzip openssh-server openssh-client sasl2-bin libsasl2-modules libsasl2-modules-db gnutls-bin
 BENCH_PACKAGES := python3-lz4 fio
 
-MODULES := . bindings/nbdkit bindings/libnbd
+MODULES := . bindings/nbdkit bindings/libnbd bindings/libvirt
 LOADER  := plugin/loader/loader.c plugin/loader/flat.c
 
 .PHONY: all help build demo test lint bench deps deps-build deps-mount deps-demo deps-test deps-bench install uninstall clean
@@ -59,7 +59,7 @@ deps-bench: deps-build
 
 # Go decides itself what has to be built again.
 build: deps-build bin/nbdkit-virtnb-plugin.so
-	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-X main.version=$(VERSION)' -o bin/virtnb ./cmd/virtnb
+	CGO_ENABLED=1 $(GO) build -trimpath -ldflags '-X main.version=$(VERSION)' -o bin/virtnb ./cmd/virtnb
 	CGO_ENABLED=1 $(GO) build -trimpath -buildmode=c-shared -o bin/virtnb-plugin.so ./plugin/main
 	@rm -f bin/virtnb-plugin.h
 

@@ -70,10 +70,10 @@ func checkForeign(known []domainxml.Checkpoint) error {
 
 // chain is what an online backup goes on from.
 type chain struct {
-	valid  bool                      // the set's newest checkpoint is the domain's
+	valid  bool                  // the set's newest checkpoint is the domain's
 	parent *domainxml.Checkpoint // that checkpoint, if valid
-	stray  []string                  // checkpoints behind it that count nowhere, newest first
-	others []string                  // other checkpoints with our prefix, newest first
+	stray  []string              // checkpoints behind it that count nowhere, newest first
+	others []string              // other checkpoints with our prefix, newest first
 }
 
 // findChain compares what libvirt has with the checkpoints of the set.

@@ -69,3 +69,16 @@ func (r *run) freeze(ctx context.Context) (thaw func()) {
 		r.log.Info("Thawed filesystems.")
 	}
 }
+
+// freezeWithin freezes until ctx ends. A freeze that is answered later is
+// undone then.
+func freezeWithin(ctx context.Context, dom *libvirt.Domain, mountpoints []string) error {
+	done := make(chan error, 1)
+	go func() { done <- dom.FSFreeze(mountpoints, 0) }()
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}

@@ -7,20 +7,24 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"time"
 
 	"libvirt.org/go/libvirt"
 
 	"virtnb/format"
+	"virtnb/internal/archive"
 	"virtnb/internal/domainxml"
 	"virtnb/internal/host"
 )
 
 // run is a backup that is being made.
 type run struct {
-	o   Options
-	log *slog.Logger
-	ui  *ui // progress and results
+	o       Options
+	log     *slog.Logger
+	ui      *ui             // progress and results
+	zip     *archive.Writer // nil: into the folder
+	logPath string
 
 	conn *libvirt.Connect
 	dom  *libvirt.Domain
@@ -31,12 +35,13 @@ type run struct {
 	uuid    string
 	started bool // by us, for the time of the backup
 
-	target  *target
-	plan    plan
-	chain   chain
-	disks   []disk
-	server  *server
-	journal *journal
+	target     *target
+	plan       plan
+	chain      chain
+	disks      []disk
+	server     *server
+	domainLock net.Listener
+	journal    *journal
 }
 
 // disk is a disk that is saved.
@@ -115,7 +120,7 @@ func (r *run) chooseDisks(s situation) error {
 			level = format.Inc
 		}
 	}
-	selected, err := r.selectDisks(r.o.WithRaw(level, r.log))
+	selected, err := r.selectDisks(r.o.WithRaw(level, r.log), s.offline)
 	if err != nil {
 		return err
 	}
@@ -203,10 +208,7 @@ func (r *run) saveOnline(ctx context.Context) (err error) {
 
 // copyAndCommit is what follows when the disks can be read.
 func (r *run) copyAndCommit(ctx context.Context) error {
-	out, err := r.openOutput()
-	if err != nil {
-		return err
-	}
+	out := r.openOutput()
 	defer out.abort()
 	if err := r.copyDisks(ctx, out); err != nil {
 		return err

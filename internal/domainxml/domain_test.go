@@ -131,6 +131,10 @@ func TestParseRefuses(t *testing.T) {
 		`disk target ""`:           domain("<disk/>"),
 		`"../../a"`:                domain("<disk><target dev='../../a'/></disk>"),
 		`"vda.x"`:                  domain("<disk><target dev='vda.x'/></disk>"),
+		"two <devices>":            "<domain><name>a</name><devices/><devices/></domain>",
+		"two <name>":               "<domain><name>a</name><name>b</name></domain>",
+		"two <source>":             domain("<disk><target dev='vda'/><source file='/a'/><source file='/b'/></disk>"),
+		"1025 disks":               domain(strings.Repeat("<disk/>", 1025)),
 		"two disks":                domain("<disk><target dev='vda'/></disk><disk><target dev='vda'/></disk>"),
 	} {
 		d, err := Parse([]byte(xml))

@@ -1,0 +1,208 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package libvirt
+
+import (
+	"sync"
+	"testing"
+)
+
+// TestLifecycleEvents: in order, of the domain asked for and of all.
+func TestLifecycleEvents(t *testing.T) {
+	conn := openTest(t)
+	dom, other := define(t, conn, "vm1"), define(t, conn, "vm2")
+	before := handles.Load()
+	type news struct {
+		domain string
+		event  DomainEventLifecycle
+	}
+	listen := func(of *Domain) (int, chan news) {
+		c := make(chan news, 100)
+		return must(conn.DomainEventLifecycleRegister(of, func(_ *Connect, d *Domain, event *DomainEventLifecycle) {
+			name, _ := d.GetName()
+			c <- news{name, *event}
+		}))(t), c
+	}
+	oneID, one := listen(dom)
+	allID, all := listen(nil)
+
+	ok(t, other.Create())
+	ok(t, dom.Create())
+	ok(t, dom.Suspend())
+	ok(t, dom.Resume())
+	ok(t, dom.Destroy())
+	want := []DomainEventLifecycle{
+		{DOMAIN_EVENT_STARTED, int(DOMAIN_EVENT_STARTED_BOOTED)},
+		{DOMAIN_EVENT_SUSPENDED, int(DOMAIN_EVENT_SUSPENDED_PAUSED)},
+		{DOMAIN_EVENT_RESUMED, int(DOMAIN_EVENT_RESUMED_UNPAUSED)},
+		{DOMAIN_EVENT_STOPPED, int(DOMAIN_EVENT_STOPPED_DESTROYED)},
+	}
+	if got := receive(t, "an event of any domain", all); got.domain != "vm2" {
+		t.Errorf("the first event is %+v", got)
+	}
+	for _, w := range want {
+		if got := receive(t, "an event of vm1", one); got.domain != "vm1" || got.event != w {
+			t.Errorf("the event is %+v, want %+v", got, w)
+		}
+		if got := receive(t, "an event of any domain", all); got.domain != "vm1" || got.event != w {
+			t.Errorf("the event is %+v, want %+v", got, w)
+		}
+	}
+	ok(t, conn.DomainEventDeregister(oneID))
+	ok(t, conn.DomainEventDeregister(allID))
+	if err := conn.DomainEventDeregister(allID); err == nil {
+		t.Error("it was deregistered twice")
+	}
+	eventually(t, "the callbacks are freed", func() bool { return handles.Load() == before })
+}
+
+// TestEveryEventIsRegistered, although this driver sends few of them.
+func TestEveryEventIsRegistered(t *testing.T) {
+	conn := openTest(t)
+	before := handles.Load()
+	for name, register := range map[string]func(*Domain) (int, error){
+		"lifecycle": func(d *Domain) (int, error) {
+			return conn.DomainEventLifecycleRegister(d, func(*Connect, *Domain, *DomainEventLifecycle) {})
+		},
+		"block job": func(d *Domain) (int, error) {
+			return conn.DomainEventBlockJobRegister(d, func(*Connect, *Domain, *DomainEventBlockJob) {})
+		},
+		"block job 2": func(d *Domain) (int, error) {
+			return conn.DomainEventBlockJob2Register(d, func(*Connect, *Domain, *DomainEventBlockJob) {})
+		},
+		"job completed": func(d *Domain) (int, error) {
+			return conn.DomainEventJobCompletedRegister(d, func(*Connect, *Domain, *DomainEventJobCompleted) {})
+		},
+		"agent lifecycle": func(d *Domain) (int, error) {
+			return conn.DomainEventAgentLifecycleRegister(d, func(*Connect, *Domain, *DomainEventAgentLifecycle) {})
+		},
+		"I/O error": func(d *Domain) (int, error) {
+			return conn.DomainEventIOErrorReasonRegister(d, func(*Connect, *Domain, *DomainEventIOErrorReason) {})
+		},
+		"device removed": func(d *Domain) (int, error) {
+			return conn.DomainEventDeviceRemovedRegister(d, func(*Connect, *Domain, *DomainEventDeviceRemoved) {})
+		},
+	} {
+		for _, dom := range []*Domain{nil, lookup(t, conn, "test")} {
+			id, err := register(dom)
+			if err != nil {
+				t.Errorf("%s: %v", name, err)
+				continue
+			}
+			if n := handles.Load(); n != before+1 {
+				t.Errorf("%s: there are %d callbacks", name, n-before)
+			}
+			ok(t, conn.DomainEventDeregister(id))
+			eventually(t, name+" is freed", func() bool { return handles.Load() == before })
+		}
+	}
+}
+
+// TestCallbacksEndWithConnection, without having been deregistered.
+func TestCallbacksEndWithConnection(t *testing.T) {
+	before := handles.Load()
+	conn := must(NewConnect("test:///default"))(t)
+	for range 10 {
+		must(conn.DomainEventLifecycleRegister(nil, func(*Connect, *Domain, *DomainEventLifecycle) {}))(t)
+	}
+	if n := must(conn.Close())(t); n != 0 {
+		t.Errorf("%d references are left", n)
+	}
+	eventually(t, "the callbacks are freed", func() bool { return handles.Load() == before })
+}
+
+// TestDeregisterInCallback ends itself at the first event.
+func TestDeregisterInCallback(t *testing.T) {
+	conn := openTest(t)
+	dom := define(t, conn, "vm1")
+	before := handles.Load()
+	ids, done := make(chan int, 1), make(chan error, 2)
+	ids <- must(conn.DomainEventLifecycleRegister(dom, func(c *Connect, _ *Domain, _ *DomainEventLifecycle) {
+		done <- c.DomainEventDeregister(<-ids)
+	}))(t)
+	ok(t, dom.Create())
+	ok(t, receive(t, "the first event", done))
+	ok(t, dom.Destroy())
+	eventually(t, "the callback is freed", func() bool { return handles.Load() == before })
+	if len(done) > 0 {
+		t.Error("there was another event")
+	}
+}
+
+// TestCallbackKeepsDomain by a reference of its own.
+func TestCallbackKeepsDomain(t *testing.T) {
+	conn := openTest(t)
+	dom := define(t, conn, "vm1")
+	kept := make(chan *Domain, 1)
+	id := must(conn.DomainEventLifecycleRegister(dom, func(_ *Connect, d *Domain, _ *DomainEventLifecycle) {
+		if d.Ref() == nil {
+			kept <- d
+		}
+	}))(t)
+	ok(t, dom.Create())
+	d := receive(t, "the domain", kept)
+	if name := must(d.GetName())(t); name != "vm1" {
+		t.Errorf("it is %s", name)
+	}
+	free(t, d)
+	ok(t, conn.DomainEventDeregister(id))
+	before := handles.Load()
+	eventually(t, "the callback is freed", func() bool { return handles.Load() < before || handles.Load() == 0 })
+}
+
+// TestEventsFromManyConnections at once, registered and ended in goroutines.
+func TestEventsFromManyConnections(t *testing.T) {
+	before := handles.Load()
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() {
+			for range 10 {
+				registerAndGo(t)
+			}
+		})
+	}
+	wg.Wait()
+	eventually(t, "the callbacks are freed", func() bool { return handles.Load() == before })
+}
+
+func registerAndGo(t *testing.T) {
+	conn, err := NewConnect("test:///default")
+	if err != nil {
+		t.Error(err)
+		return
+	}
+	defer conn.Close()
+	came := make(chan bool, 100)
+	id, err := conn.DomainEventLifecycleRegister(nil, func(*Connect, *Domain, *DomainEventLifecycle) { came <- true })
+	if err != nil {
+		t.Error(err)
+		return
+	}
+	dom, err := conn.LookupDomainByName("test")
+	if err != nil {
+		t.Error(err)
+		return
+	}
+	defer dom.Free()
+	if err := dom.Suspend(); err != nil {
+		t.Error(err)
+	}
+	select {
+	case <-came:
+	case <-t.Context().Done():
+	}
+	if err := conn.DomainEventDeregister(id); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestJobInfoIsRead(t *testing.T) {
+	info := newJobInfo(DOMAIN_JOB_UNBOUNDED, params{
+		"operation": int64(DOMAIN_JOB_OPERATION_BACKUP), "disk_total": uint64(1 << 40), "disk_temp_used": uint64(5),
+		"success": false, "errmsg": "scratch is full",
+	})
+	if !info.OperationSet || info.Operation != DOMAIN_JOB_OPERATION_BACKUP || info.DiskTotal != 1<<40 || info.DiskTempUsed != 5 ||
+		!info.JobSuccessSet || info.JobSuccess || info.ErrorMessage != "scratch is full" || info.DataTotalSet {
+		t.Errorf("the info is %+v", info)
+	}
+}
