@@ -320,7 +320,7 @@ func crashing(t *testing.T) []string {
 }
 
 // steps are where it can.
-var steps = []string{"begin", "begun", "copied", "side", "named", "entered"}
+var steps = []string{"begin", "begun", "copied", "side", "named0", "named1", "named", "entered"}
 
 // recovered makes the next backup after a run that died: that either counts, by
 // then at the latest, as restore point n, or is as if it had not been. It returns
