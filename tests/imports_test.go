@@ -34,6 +34,7 @@ var allowedImports = map[string][]string{
 	"internal/logfile":   {},
 	"internal/terminal":  {"golang.org/x/term"},
 	"internal/size":      {},
+	"internal/nbd":       {"format", "golang.org/x/sys/unix", "libguestfs.org/libnbd"},
 }
 
 // usesC lists the packages that may import "C"; the others build without cgo.
