@@ -40,6 +40,7 @@ var allowedImports = map[string][]string{
 	"internal/qemu":          {"internal/host"},
 	"internal/qemu/qemutest": {},
 	"internal/archive":       {"internal/terminal"},
+	"internal/nbd":           {"format", "golang.org/x/sys/unix", "libguestfs.org/libnbd"},
 }
 
 // usesC lists the packages that may import "C"; the others build without cgo.
