@@ -13,13 +13,14 @@ CC     := gcc
 CFLAGS := -O2 -g -Wall -Wextra -Wno-unused-parameter -Werror
 
 # Debian packages: to build, to mount, to run the demo, to run the tests and benchmarks.
-BUILD_PACKAGES := gcc libc6-dev make pkg-config nbdkit nbdkit-plugin-dev
+BUILD_PACKAGES := gcc libc6-dev make pkg-config nbdkit nbdkit-plugin-dev libvirt-dev
 MOUNT_PACKAGES := fuse3
 DEMO_PACKAGES  := libnbd-bin
-TEST_PACKAGES  := qemu-utils virtnbdbackup e2fsprogs xfsprogs fdisk mount man-db
+TEST_PACKAGES  := qemu-utils virtnbdbackup e2fsprogs xfsprogs fdisk mount man-db \
+                 libvirt-daemon libvirt-daemon-driver-qemu qemu-system-x86 libnbd-bin sasl2-bin libsasl2-modules libsasl2-modules-db
 BENCH_PACKAGES := python3-lz4 fio
 
-MODULES := . bindings/nbdkit
+MODULES := . bindings/nbdkit bindings/libvirt
 LOADER  := plugin/loader/loader.c plugin/loader/flat.c
 
 .PHONY: all help build demo test lint bench deps deps-build deps-mount deps-demo deps-test deps-bench install uninstall clean

@@ -11,6 +11,7 @@ require (
 	github.com/urfave/cli/v2 v2.27.7
 	golang.org/x/sys v0.49.0
 	libguestfs.org/nbdkit v1.20.0
+	libvirt.org/go/libvirt v1.12003.0
 )
 
 require (
@@ -31,5 +32,7 @@ require (
 )
 
 replace libguestfs.org/nbdkit => ./bindings/nbdkit
+
+replace libvirt.org/go/libvirt => ./bindings/libvirt
 
 tool honnef.co/go/tools/cmd/staticcheck

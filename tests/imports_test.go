@@ -26,6 +26,7 @@ var allowedImports = map[string][]string{
 	"plugin/main":       {"overlay", "plugin", "libguestfs.org/nbdkit"},
 	"restorecmd":        {"format", "overlay", "github.com/dustin/go-humanize"},
 	"cmd/virtnb":        {"fusefs/mount", "restorecmd", "github.com/urfave/cli/v2"},
+	"internal/virt":     {"libvirt.org/go/libvirt"},
 	"bindings/api":      {},
 }
 
