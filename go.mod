@@ -51,6 +51,4 @@ replace libvirt.org/go/libvirt => ./bindings/libvirt
 
 replace libguestfs.org/nbdkit => ./bindings/nbdkit
 
-replace libvirt.org/go/libvirt => ./bindings/libvirt
-
 tool honnef.co/go/tools/cmd/staticcheck
