@@ -246,7 +246,10 @@ func TestMountAfterKill(t *testing.T) {
 		return nil
 	})
 	readsOldOrFails(t, f, p.disk)
-	p.mount(t)
+	var said bytes.Buffer
+	if err := runTo(t, nil, &said, p.program, "mount", p.set, p.at); err != nil || !strings.Contains(said.String(), "whose server died") {
+		t.Errorf("mounting again: %v, %s", err, &said)
+	}
 	p.wantServed(t)
 	if n := strings.Count(string(readFile(t, "/proc/self/mounts")), " "+p.at+" "); n != 1 {
 		t.Errorf("%d mounts", n)
@@ -292,6 +295,13 @@ until $nobody test -e "$disk"; do kill -0 $!; done
 $nobody cmp "$disk" "$want"
 kill $!
 wait $!
+$nobody "$program" mount -f "$set" "$at" &
+until $nobody test -e "$disk"; do kill -0 $!; done
+kill -9 $!
+if wait $!; then exit 1; fi
+$nobody "$program" mount "$set" "$at" 2>&1 | grep "whose server died"
+$nobody cmp "$disk" "$want"
+$nobody fusermount3 -u "$at"
 umount "$tmp/dev"
 `
 

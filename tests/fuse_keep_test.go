@@ -188,6 +188,10 @@ func TestFuseWritableWithoutSpace(t *testing.T) {
 	if _, err := os.OpenFile(m.fuseDisk(0), os.O_RDWR, 0); err != nil && !errors.Is(err, syscall.ENOSPC) {
 		t.Errorf("opening another point to write: %v", err)
 	}
+	lines := strings.Join(m.log(t), "\n")
+	if strings.Count(lines, "virtnbdbackup.1/vda.raw") != 1 || !strings.Contains(lines, "no space") {
+		t.Errorf("the log has %s", lines)
+	}
 	if err := unix.Mount("", changes, "", unix.MS_REMOUNT, "size=8m"); err != nil {
 		t.Fatal(err)
 	}
