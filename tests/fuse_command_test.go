@@ -155,7 +155,7 @@ func TestMountEndsOnSignals(t *testing.T) {
 func TestMountInForeground(t *testing.T) {
 	p := newMountPlace(t)
 	for name, end := range map[string]func(*exec.Cmd) error{
-		"umount":  func(*exec.Cmd) error { return unix.Unmount(p.at, 0) },
+		"umount":  func(*exec.Cmd) error { return unmountAt(p.at) },
 		"SIGTERM": func(c *exec.Cmd) error { return c.Process.Signal(syscall.SIGTERM) },
 		"SIGINT":  func(c *exec.Cmd) error { return c.Process.Signal(syscall.SIGINT) },
 	} {
@@ -344,7 +344,7 @@ func TestMountManyTimes(t *testing.T) {
 		if _, err := os.Stat(p.disks()); err != nil {
 			t.Fatal(err)
 		}
-		if err := unix.Unmount(p.at, 0); err != nil {
+		if err := unmountAt(p.at); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -175,7 +175,7 @@ func TestFuseWritableWithoutSpace(t *testing.T) {
 	if err := unix.Mount("tmpfs", changes, "tmpfs", 0, "size=2m"); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { wantNil(t, unix.Unmount(changes, 0)) })
+	t.Cleanup(func() { wantNil(t, unmountAt(changes)) })
 	m := mountWritable(t, dir, changes)
 	want := bytes.Clone(disks[1])
 	f := openWritable(t, m.fuseDisk(1), 0)
