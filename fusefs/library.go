@@ -9,6 +9,7 @@ import (
 	"hash/fnv"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"sync"
@@ -132,7 +133,7 @@ func (c *catalogue) current(modified time.Time) bool {
 	return true
 }
 
-// log tells of a problem once.
+// log tells of a problem of a file once, wherever in it.
 func (l *library) log(what string, err error) {
 	if l.isNews(what + ": " + err.Error()) {
 		l.opts.Log.Error(what, "error", err)
@@ -146,7 +147,11 @@ func (l *library) warn(text string) {
 	}
 }
 
+// places are what differs where a file has the same problem many times.
+var places = regexp.MustCompile(`\b(offset|at|of) [0-9]+`)
+
 func (l *library) isNews(text string) bool {
+	text = places.ReplaceAllString(text, "")
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	again := l.said[text]
