@@ -23,8 +23,8 @@ type pair struct {
 func (b *bench) startPair(ctx context.Context, d *disk, n int) (*pair, error) {
 	p := &pair{}
 	var err error
-	if p.virtnb, err = startServer(ctx, "virtnb", b.dir, b.plugin, d.set); err == nil {
-		p.file, err = startServer(ctx, "file", b.dir, "file", d.raw)
+	if p.virtnb, err = startServer("virtnb", b.dir, b.plugin, d.set); err == nil {
+		p.file, err = startServer("file", b.dir, "file", d.raw)
 	}
 	for _, s := range p.both() {
 		if err == nil {
