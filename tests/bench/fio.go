@@ -54,7 +54,7 @@ func fio(ctx context.Context, s *server, w workload) (float64, error) {
 func fioFile(ctx context.Context, path string, w fuseWorkload, direct bool, region format.Extent) (float64, error) {
 	args := []string{"--ioengine=psync", "--readonly", "--filename=" + path, fmt.Sprint("--runtime=", fuseSlice.Milliseconds(), "ms"),
 		fmt.Sprint("--offset=", region.Start), fmt.Sprint("--size=", region.Length),
-		fmt.Sprint("--bs=", w.length), fmt.Sprint("--numjobs=", w.readers), "--gtod_reduce=1", "--disk_util=0"}
+		fmt.Sprint("--bs=", w.length), fmt.Sprint("--numjobs=", w.readers), "--gtod_reduce=1", "--disk_util=0", "--clocksource=clock_gettime", "--eta=never"}
 	if direct {
 		args = append(args, "--direct=1")
 	}
