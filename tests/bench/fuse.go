@@ -86,6 +86,13 @@ func (s *scenario) measureFuse(ctx context.Context) error {
 // compareFuse loads the parties in turn and adds a row for each that virtnb is
 // compared with.
 func (s *scenario) compareFuse(ctx context.Context, ps parties, w fuseWorkload) error {
+	if w.readers == 1 && !w.sequential && s.pin {
+		unpin, err := pin(ps.processes())
+		if err != nil {
+			return err
+		}
+		defer unpin()
+	}
 	rates := map[string][]float64{}
 	rounds := min(s.rounds, fuseRounds)
 	for i := range rounds + 1 {

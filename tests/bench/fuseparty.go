@@ -150,6 +150,16 @@ func (ps parties) stop() {
 	}
 }
 
+// processes are those that serve.
+func (ps parties) processes() (list []*process) {
+	for _, p := range ps {
+		if p.proc != nil {
+			list = append(list, p.proc)
+		}
+	}
+	return list
+}
+
 // turn lists them beginning with another one each time.
 func (ps parties) turn(i int) parties {
 	i %= len(ps)

@@ -65,7 +65,7 @@ func (p *pair) stop() {
 // does hits both alike. The first round warms up.
 func (b *bench) compare(ctx context.Context, p *pair, w workload, region format.Extent) (row, error) {
 	if w.depth == 1 && b.pin {
-		unpin, err := p.pin()
+		unpin, err := pin([]*process{p.virtnb.process, p.file.process})
 		if err != nil {
 			return row{}, err
 		}

@@ -9,6 +9,8 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -74,6 +76,21 @@ func (p *process) failure(err error) error {
 	default: // it still writes to the buffer
 	}
 	return fmt.Errorf("%s: %w%s", strings.Join(p.cmd.Args, " "), err, said)
+}
+
+// pids are those of the program and of what it started.
+func (p *process) pids() []int {
+	pids := []int{p.cmd.Process.Pid}
+	lists, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", pids[0]))
+	for _, list := range lists {
+		text, _ := os.ReadFile(list)
+		for _, child := range strings.Fields(string(text)) {
+			if pid, err := strconv.Atoi(child); err == nil {
+				pids = append(pids, pid)
+			}
+		}
+	}
+	return pids
 }
 
 // stop ends the program, and whatever else it started.
