@@ -78,7 +78,7 @@ func (c *Chain) open(files []string) error {
 		}
 		c.sources = append(c.sources, &source{s, c.cache.sourceID(s)})
 		if i == 0 && s.Meta.Incremental {
-			return fmt.Errorf("%s is an incremental and cannot be the first of a chain: %w", file, format.ErrChain)
+			return firstIsIncremental(file)
 		}
 		if i > 0 {
 			if err := follows(s, c.sources[i-1].Saveset); err != nil {

@@ -88,7 +88,7 @@ func (p *Pool) load(img *Shared, files []string) (*Shared, error) {
 		p.forget(img)
 		return nil, img.err
 	}
-	img.identity = p.identityOf(img.Chain, files)
+	img.identity = p.identityOf(img.Chain)
 	if img.Runs() > largeIndex {
 		debug.FreeOSMemory()
 	}
