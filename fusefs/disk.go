@@ -26,11 +26,12 @@ type facts struct {
 	size      int64  // of the disk
 	allocated int64  // bytes of data on it
 	parts     []partition
-	changed   time.Time // when somebody wrote to it; zero: nobody did
+	table     []format.Extent // what was read to find the partitions, where a survey did it
+	changed   time.Time       // when somebody wrote to it; zero: nobody did
 }
 
-// chainFacts opens the chain of a point, the first time that somebody asks and when
-// its savesets have changed since.
+// chainFacts looks at the chain of a point, the first time that somebody asks and
+// when its savesets have changed since.
 func (l *library) chainFacts(c *catalogue, p *format.Point) *facts {
 	content := l.identity(p)
 	c.mu.Lock()
@@ -38,7 +39,10 @@ func (l *library) chainFacts(c *catalogue, p *format.Point) *facts {
 	if f := c.disks[p]; f != nil && f.content == content {
 		return f
 	}
-	f, err := l.examine(p)
+	f, err := l.survey(c, p)
+	if err != nil {
+		f, err = l.examine(p) // which says the same as opening the file would
+	}
 	if err != nil {
 		l.log(p.Name+"/"+p.Disk+".raw", err) // as opening the file does: it is told of once
 		// How much of it is data is not known: cp must not take it for empty.
@@ -74,13 +78,13 @@ func examine(img overlay.Image, content uint64) (f *facts, err error) {
 	return f, nil
 }
 
-// identity is that of the chain of a point as it is now; 0: there is none.
+// identity is that of the chain of a point as it was just now; 0: there is none.
 func (l *library) identity(p *format.Point) uint64 {
 	files, err := p.Files()
 	if err != nil {
 		return 0
 	}
-	id, err := l.pool.Identity(files)
+	id, err := l.pool.RecentIdentity(files, recheck)
 	if err != nil {
 		return 0
 	}
@@ -92,6 +96,7 @@ func (l *library) open(p *format.Point) (*overlay.Shared, error) {
 	if err != nil {
 		return nil, err
 	}
+	l.opened.Add(1)
 	return l.pool.Open(files)
 }
 
@@ -189,8 +194,13 @@ const (
 
 // Getattr tells of an open file what it was when it was opened.
 func (d *diskFile) Getattr(ctx context.Context, f fusefs.FileHandle, out *fuse.AttrOut) syscall.Errno {
-	v, err := d.lookup()
-	if h, ok := f.(*handle); ok && (h.layer == nil || err != nil) {
+	h, open := f.(*handle)
+	var v view
+	var err error
+	if !open || h.layer != nil {
+		v, err = d.lookup()
+	}
+	if open && (h.layer == nil || err != nil) {
 		v, err = h.view, nil
 	}
 	if err != nil {
