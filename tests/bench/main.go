@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Command bench measures the plugin as ratios to nbdkit's file plugin, which
-// serves the flat disk of the same content, in one run on one machine.
+// serves the flat disk of the same content, and mounts as ratios to other
+// files of that content, in one run on one machine.
 //
 //	go build -o bin/bench ./tests/bench && bin/bench
 //
@@ -10,7 +11,9 @@
 // the median of the rounds' ratios, with their quartiles. content.go, layout.go
 // and disk.go make the disks, client.go and flow.go are the NBD client,
 // server.go the servers, scenario.go and fresh.go what is measured, report.go
-// the targets between the rows and the table.
+// the targets between the rows and the table. Mounts are read by fio (fio.go):
+// fuse.go has the loads, fuseparty.go those that are compared, fuselist.go the
+// time to list.
 package main
 
 import (
@@ -131,5 +134,5 @@ func (b *bench) method() string {
 	if b.pin {
 		m += ", client and server on one core"
 	}
-	return m
+	return m + fmt.Sprintf("\nfuse: fio for %v on each of several files, one after the other, medians of %d rounds; x1 and x4: readers; the last name is what virtnb is compared with", fuseSlice, min(b.rounds, fuseRounds))
 }
