@@ -17,7 +17,7 @@ BUILD_PACKAGES := gcc libc6-dev make pkg-config nbdkit nbdkit-plugin-dev
 MOUNT_PACKAGES := fuse3
 DEMO_PACKAGES  := libnbd-bin
 TEST_PACKAGES  := qemu-utils virtnbdbackup e2fsprogs xfsprogs fdisk mount man-db
-BENCH_PACKAGES := python3-lz4 fio
+BENCH_PACKAGES := python3-lz4 fio fuse3 qemu-utils qemu-system-common libnbd-bin
 
 MODULES := . bindings/nbdkit
 LOADER  := plugin/loader/loader.c plugin/loader/flat.c
@@ -30,7 +30,7 @@ help:
 	@sed -n 's/^# make/make/p' Makefile
 	@echo "make build     bin/virtnb, bin/nbdkit-virtnb-plugin.so and the library it loads"
 	@echo "make lint      gofmt, go vet, staticcheck, imports between packages"
-	@echo "make bench     ratios to nbdkit's file plugin"
+	@echo "make bench     ratios to nbdkit's file plugin, to nbdfuse and to QEMU's FUSE export"
 	@echo "make install   [DESTDIR=] [PREFIX=$(PREFIX)]; make uninstall takes it away"
 	@echo "make deps      the Debian packages for all of this; make clean removes bin/"
 

@@ -26,27 +26,36 @@ type facts struct {
 	size      int64  // of the disk
 	allocated int64  // bytes of data on it
 	parts     []partition
-	table     []format.Extent // what was read to find the partitions, where a survey did it
+	table     []format.Extent // what was read to find the partitions; nil: nobody asked for them
 	changed   time.Time       // when somebody wrote to it; zero: nobody did
 }
 
 // chainFacts looks at the chain of a point, the first time that somebody asks and
-// when its savesets have changed since.
-func (l *library) chainFacts(c *catalogue, p *format.Point) *facts {
+// when its savesets have changed since; parts says whether he asks for the
+// partitions.
+func (l *library) chainFacts(c *catalogue, p *format.Point, parts bool) *facts {
 	content := l.identity(p)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if f := c.disks[p]; f != nil && f.content == content {
+	f := c.disks[p]
+	if f != nil && f.content == content && (f.table != nil || !parts) {
 		return f
 	}
-	f, err := l.survey(c, p)
+	var err error
+	if f == nil || f.content != content {
+		f, err = l.survey(c, p, parts)
+	}
+	if err == nil && f.table == nil && parts {
+		known := *f // which others may read
+		f, err = &known, l.readTable(p, &known)
+	}
 	if err != nil {
 		f, err = l.examine(p) // which says the same as opening the file would
 	}
 	if err != nil {
 		l.log(p.Name+"/"+p.Disk+".raw", err) // as opening the file does: it is told of once
 		// How much of it is data is not known: cp must not take it for empty.
-		f = &facts{content: content, size: p.Meta.VirtualSize, allocated: p.Meta.VirtualSize}
+		f = &facts{content: content, size: p.Meta.VirtualSize, allocated: p.Meta.VirtualSize, table: []format.Extent{}}
 	}
 	c.disks[p] = f
 	return f
@@ -68,14 +77,21 @@ func examine(img overlay.Image, content uint64) (f *facts, err error) {
 	if f.allocated, err = allocated(img, format.Extent{Length: img.Size()}); err != nil {
 		return nil, err
 	}
-	f.parts = partitions(img)
+	return f, f.findPartitions(img)
+}
+
+// findPartitions adds the partitions.
+func (f *facts) findPartitions(img overlay.Image) (err error) {
+	seen := &witness{Image: img, read: []format.Extent{}}
+	f.parts = partitions(seen)
+	f.table = seen.read
 	for i := range f.parts {
 		part := &f.parts[i]
 		if part.allocated, err = allocated(img, part.Extent); err != nil {
-			return nil, err
+			return err
 		}
 	}
-	return f, nil
+	return nil
 }
 
 // identity is that of the chain of a point as it was just now; 0: there is none.
@@ -167,7 +183,7 @@ func (d *diskFile) lookup() (view, error) {
 	if err != nil {
 		return view{}, err
 	}
-	f := d.lib.facts(c, p)
+	f := d.lib.factsOf(c, p, d.part > 0)
 	if f.content != d.content {
 		return view{}, syscall.ESTALE
 	}

@@ -16,8 +16,8 @@ import (
 // saveset: an overlay.Survey, of which the last one of each disk is kept, as
 // points are mostly asked for in order. What is between the kept one and the
 // point that somebody asks for is surveyed on the way. The image itself is
-// opened where its partition table has to be read: at the full, and where a
-// backup has changed it.
+// opened where its partition table has to be read: who lists a folder has to
+// know the partitions, at the full and wherever a backup has changed the table.
 
 // surveyed is where the survey of a disk stands.
 type surveyed struct {
@@ -57,9 +57,13 @@ func (s surveys) keep(v surveyed) surveys {
 	return kept
 }
 
+// tablesOnTheWay is how many partition tables are read for points that somebody
+// may ask for later.
+const tablesOnTheWay = 4
+
 // survey finds the facts of a point, and of those of its ancestors that it
-// comes by. c.mu is held.
-func (l *library) survey(c *catalogue, p *format.Point) (*facts, error) {
+// comes by; the partitions are among them where parts says so. c.mu is held.
+func (l *library) survey(c *catalogue, p *format.Point, parts bool) (*facts, error) {
 	l.mu.Lock()
 	at, known := l.surveys.find(c, p.Disk)
 	l.mu.Unlock()
@@ -71,11 +75,23 @@ func (l *library) survey(c *catalogue, p *format.Point) (*facts, error) {
 	if q == nil {
 		at = surveyed{catalogue: c, disk: p.Disk}
 	}
+	tables := 0 // to read
+	if parts {
+		tables = tablesOnTheWay
+	}
 	for _, q := range slices.Backward(todo) {
-		next, err := l.surveyNext(c, at, q)
+		next, err := l.surveyNext(at, q)
 		if err != nil {
 			return nil, err
 		}
+		f := c.factsAfter(at, next)
+		if f.table == nil && tables > 0 {
+			tables--
+			if err := l.readTable(q, f); err != nil {
+				return nil, err
+			}
+		}
+		c.disks[q] = f
 		if q.Level != format.Diff { // of which the next point does not hold the changes
 			l.mu.Lock()
 			l.surveys = l.surveys.keep(next)
@@ -85,49 +101,48 @@ func (l *library) survey(c *catalogue, p *format.Point) (*facts, error) {
 	}
 	f := c.disks[p]
 	if f == nil || f.content != at.Identity() {
-		return nil, fmt.Errorf("%s changed while it was looked at", p.File)
+		return nil, errChangedMeanwhile(p)
 	}
 	return f, nil
 }
 
-// surveyNext surveys the point after the one where the survey stands, and notes
-// its facts.
-func (l *library) surveyNext(c *catalogue, at surveyed, p *format.Point) (surveyed, error) {
-	l.walked.Add(1)
-	v, err := l.pool.Survey(at.Survey, p.File)
-	if err != nil {
-		return at, err
-	}
-	var before *facts
-	if at.point != nil {
-		before = c.disks[at.point]
-	}
-	f := &facts{content: v.Identity(), size: v.Size(), allocated: v.Allocated(format.Extent{Length: v.Size()})}
-	if before != nil && before.content == at.Identity() && before.table != nil && !slices.ContainsFunc(before.table, v.Changed) {
-		f.parts, f.table = slices.Clone(before.parts), before.table
-	} else if f.parts, f.table, err = l.readTable(p, v.Identity()); err != nil {
-		return at, err
-	}
-	for i := range f.parts {
-		f.parts[i].allocated = v.Allocated(f.parts[i].Extent)
-	}
-	c.disks[p] = f
-	return surveyed{c, p.Disk, p, v}, nil
+func errChangedMeanwhile(p *format.Point) error {
+	return fmt.Errorf("%s changed while it was looked at", p.File)
 }
 
-// readTable reads the partition table at a point whose chain has that identity.
-// It tells also what it read of the disk.
-func (l *library) readTable(p *format.Point, content uint64) ([]partition, []format.Extent, error) {
+// surveyNext surveys the point after the one where the survey stands.
+func (l *library) surveyNext(at surveyed, p *format.Point) (surveyed, error) {
+	l.walked.Add(1)
+	v, err := l.pool.Survey(at.Survey, p.File)
+	return surveyed{at.catalogue, at.disk, p, v}, err
+}
+
+// factsAfter are those at a point, with the partitions if those of the point
+// before are known and were left as they are. c.mu is held.
+func (c *catalogue) factsAfter(before, at surveyed) *facts {
+	f := &facts{content: at.Identity(), size: at.Size(), allocated: at.Allocated(format.Extent{Length: at.Size()})}
+	old := c.disks[before.point]
+	if old == nil || old.table == nil || old.content != before.Identity() || slices.ContainsFunc(old.table, at.Changed) {
+		return f
+	}
+	f.parts, f.table = slices.Clone(old.parts), old.table
+	for i := range f.parts {
+		f.parts[i].allocated = at.Allocated(f.parts[i].Extent)
+	}
+	return f
+}
+
+// readTable adds the partitions to the facts of a point.
+func (l *library) readTable(p *format.Point, f *facts) error {
 	img, err := l.open(p)
 	if err != nil {
-		return nil, nil, err
+		return err
 	}
 	defer l.pool.Release(img)
-	if img.Identity() != content {
-		return nil, nil, fmt.Errorf("%s changed while it was looked at", p.File)
+	if img.Identity() != f.content {
+		return errChangedMeanwhile(p)
 	}
-	seen := &witness{Image: img}
-	return partitions(seen), seen.read, nil
+	return f.findPartitions(img)
 }
 
 // witness notes what is read of an image. It is for one reader.
