@@ -56,7 +56,7 @@ func (r *run) copyDisks(ctx context.Context, out output) error {
 			var err error
 			results[i], err = r.copyDisk(ctx, d, i, r.o.Memory/int64(workers), out)
 			if err != nil {
-				return fmt.Errorf("Disk backup failed: [%s: %w]", d.Target, err) //nolint:staticcheck // the peer's words
+				return fmt.Errorf("Disk backup failed: [%s: %w]", d.Target, err)
 			}
 			return nil
 		})
