@@ -29,6 +29,7 @@ var allowedImports = map[string][]string{
 	"internal/domainxml": {"github.com/beevik/etree", "github.com/google/uuid"},
 	"bindings/api":       {},
 	"backupcmd":          {"format", "internal/argparse", "internal/hostargs", "internal/size"},
+	"backupcmd/pipeline": {"format", "internal/nbd"},
 	"internal/argparse":  {},
 	"internal/hostargs":  {"internal/argparse"},
 	"internal/logfile":   {},

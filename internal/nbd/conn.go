@@ -43,6 +43,9 @@ type conn struct {
 // breaks, and returns why.
 func (c *conn) serve() error {
 	err := c.loop()
+	if len(c.flying) == 0 {
+		_ = c.h.AioDisconnect(nil) // says goodbye, if the connection lets it
+	}
 	c.h.Close()
 	for r := range c.flying {
 		r.done(err)
