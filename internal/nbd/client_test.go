@@ -191,6 +191,18 @@ func TestConnectFails(t *testing.T) {
 	}
 }
 
+// cancelled cancels a read that the server does not answer.
+func cancelled(t *testing.T, c *Client) {
+	t.Helper()
+	cause := errors.New("the user said so")
+	ctx, cancel := context.WithCancelCause(t.Context())
+	timer := time.AfterFunc(300*time.Millisecond, func() { cancel(cause) })
+	defer timer.Stop()
+	if err := c.ReadAt(ctx, make([]byte, 4096), 0); !errors.Is(err, cause) {
+		t.Errorf("error is %v", err)
+	}
+}
+
 func contains(err error, parts ...string) bool {
 	if err == nil {
 		return false
