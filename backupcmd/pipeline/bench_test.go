@@ -4,6 +4,7 @@ package pipeline
 
 import (
 	"bytes"
+	"flag"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -18,18 +19,20 @@ import (
 	"virtnb/internal/nbd"
 )
 
-const benchSize = 1 << 30
+// gib is the size of the disk; the file system needs one and a half times that.
+var gib = flag.Int64("gib", 1, "size of the benchmark's disk in GiB")
 
 // BenchmarkCopy copies a disk that is half full, as a backup does, and as
 // nbdcopy copies it from the same server to a raw file, by turns. x-nbdcopy is
 // how many times as fast as that we are, x-lz4 how many times as fast as the bare
 // compression on all processors. Set TMPDIR to choose the file system.
 //
-//	go test -run '^$' -bench Copy ./backupcmd/pipeline
+//	go test -run '^$' -bench Copy ./backupcmd/pipeline -gib 4
 func BenchmarkCopy(b *testing.B) {
-	for name, fill := range map[string]func(p []byte){"runs": runs, "fragments": fragments} {
+	size := *gib << 30
+	for name, run := range map[string]int64{"runs of 8 MiB": 8 << 20, "runs of a cluster": 64 << 10} {
 		dir := b.TempDir()
-		image := benchImage(b, dir, fill)
+		image := benchImage(b, dir, size, run)
 		socket, _ := serve(b, image)
 		for _, c := range []struct {
 			name  string
@@ -37,7 +40,7 @@ func BenchmarkCopy(b *testing.B) {
 			raw   bool
 		}{{"plain", 0, false}, {"raw", 0, true}, {"lz4", 2, false}} {
 			b.Run(name+"/"+c.name, func(b *testing.B) {
-				b.SetBytes(benchSize / 2)
+				b.SetBytes(size / 2)
 				var ours, theirs, lz4 time.Duration
 				for b.Loop() {
 					path := filepath.Join(dir, "out")
@@ -45,7 +48,7 @@ func BenchmarkCopy(b *testing.B) {
 					os.Remove(path)
 					theirs += timed(func() { nbdcopy(b, socket, path) })
 					if c.level > 0 {
-						lz4 += timed(func() { compressOnly(b, c.level) })
+						lz4 += timed(func() { compressOnly(b, size/2, c.level) })
 					}
 					os.Remove(path)
 				}
@@ -65,20 +68,6 @@ func timed(f func()) time.Duration {
 	return time.Since(start)
 }
 
-// runs fills every second 8 MiB with what compresses to about a half.
-func runs(p []byte) {
-	for off := 0; off+16<<20 <= len(p); off += 16 << 20 {
-		noise(p[off:off+8<<20], uint64(off))
-	}
-}
-
-// fragments fills every second 64 KiB, a cluster.
-func fragments(p []byte) {
-	for off := 0; off+128<<10 <= len(p); off += 128 << 10 {
-		noise(p[off:off+64<<10], uint64(off))
-	}
-}
-
 // noise compresses to about a half: random bytes, and runs of one.
 func noise(p []byte, seed uint64) {
 	r := rand.NewChaCha8([32]byte{byte(seed), byte(seed >> 8), byte(seed >> 16), byte(seed >> 24)})
@@ -91,12 +80,23 @@ func noise(p []byte, seed uint64) {
 	}
 }
 
-func benchImage(b *testing.B, dir string, fill func([]byte)) string {
+// benchImage is an image with data in every second run.
+func benchImage(b *testing.B, dir string, size, run int64) string {
 	b.Helper()
-	p := make([]byte, benchSize)
-	fill(p)
 	raw, image := filepath.Join(dir, "raw"), filepath.Join(dir, "disk.qcow2")
-	if err := os.WriteFile(raw, p, 0o600); err != nil {
+	f, err := os.Create(raw)
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer f.Close()
+	p := make([]byte, run)
+	for off := int64(0); off < size; off += 2 * run {
+		noise(p, uint64(off))
+		if _, err := f.WriteAt(p, off); err != nil {
+			b.Fatal(err)
+		}
+	}
+	if err := f.Truncate(size); err != nil {
 		b.Fatal(err)
 	}
 	command(b, "qemu-img", "convert", "-f", "raw", "-O", "qcow2", raw, image)
@@ -137,7 +137,7 @@ func benchCopy(b *testing.B, socket, path string, level int, isRaw bool) {
 
 // compressOnly compresses what a copy does, on all processors, from memory that
 // is in their caches and to nowhere.
-func compressOnly(b *testing.B, level int) {
+func compressOnly(b *testing.B, size int64, level int) {
 	var wg sync.WaitGroup
 	n := runtime.GOMAXPROCS(0)
 	for range n {
@@ -145,7 +145,7 @@ func compressOnly(b *testing.B, level int) {
 			p := make([]byte, defaultFrame)
 			noise(p, 1)
 			var out []byte
-			for range benchSize / 2 / defaultFrame / n {
+			for range size / defaultFrame / int64(n) {
 				var err error
 				if out, err = format.CompressFrame(out[:0], p, level); err != nil {
 					b.Error(err)
