@@ -4,39 +4,47 @@ package backupcmd
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"time"
 
 	"libvirt.org/go/libvirt"
 
 	"virtnb/format"
+	"virtnb/internal/archive"
 	"virtnb/internal/domainxml"
 	"virtnb/internal/host"
+	"virtnb/internal/virt"
 )
 
 // run is a backup that is being made.
 type run struct {
-	o   Options
-	log *slog.Logger
-	ui  *ui // progress and results
+	o       Options
+	log     *slog.Logger
+	ui      *ui             // progress and results
+	zip     *archive.Writer // nil: into the folder
+	logPath string
 
-	conn *libvirt.Connect
+	conn *virt.Connection
 	dom  *libvirt.Domain
 	host host.Host // where the domain's files are
+	far  bool      // that is another machine
+	ssh  bool      // which is reached through SSH
 
 	xmlText string // the domain's configuration as it is saved
 	xml     *domainxml.Domain
 	uuid    string
 	started bool // by us, for the time of the backup
+	gaveUp  bool // libvirtd went away and did not come back
 
-	target  *target
-	plan    plan
-	chain   chain
-	disks   []disk
-	server  *server
-	journal *journal
+	target     *target
+	plan       plan
+	chain      chain
+	disks      []disk
+	server     *server
+	domainLock net.Listener
+	journal    *journal
 }
 
 // disk is a disk that is saved.
@@ -115,7 +123,7 @@ func (r *run) chooseDisks(s situation) error {
 			level = format.Inc
 		}
 	}
-	selected, err := r.selectDisks(r.o.WithRaw(level, r.log))
+	selected, err := r.selectDisks(r.o.WithRaw(level, r.log), s.offline)
 	if err != nil {
 		return err
 	}
@@ -195,18 +203,12 @@ func (r *run) saveOnline(ctx context.Context) (err error) {
 	if r.o.StartOnly {
 		return r.leaveRunning()
 	}
-	if err := r.copyAndCommit(ctx); err != nil {
-		return err
-	}
-	return nil
+	return r.copyAndCommit(ctx)
 }
 
 // copyAndCommit is what follows when the disks can be read.
 func (r *run) copyAndCommit(ctx context.Context) error {
-	out, err := r.openOutput()
-	if err != nil {
-		return err
-	}
+	out := r.openOutput()
 	defer out.abort()
 	if err := r.copyDisks(ctx, out); err != nil {
 		return err
@@ -311,6 +313,3 @@ func (r *run) leaveRunning() error {
 	r.log.Info(fmt.Sprintf("The job goes on until it is ended with --killonly; the next backup takes checkpoint [%s] back", r.journal.Checkpoint))
 	return nil
 }
-
-// errFailed is what is said of a backup that failed and was taken back.
-var errFailed = errors.New("Error during backup") //nolint:staticcheck // the peer's words

@@ -16,6 +16,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 
 	"libvirt.org/go/libvirt"
 
@@ -48,9 +49,7 @@ func (r *run) withIdent(base string) string {
 // sideFileList lists all side files of the run.
 func (r *run) sideFileList() []sideFile {
 	list := []sideFile{{r.target.path("vmconfig." + r.plan.ident() + ".xml"), r.saveConfig}}
-	for _, f := range r.bootFiles() {
-		list = append(list, f)
-	}
+	list = append(list, r.bootFiles()...)
 	for _, d := range r.disks {
 		if strings.HasPrefix(d.Format, "qcow") {
 			list = append(list, sideFile{r.target.path(d.Target + "." + r.plan.ident() + ".qcow.json"), r.saveImageInfo(d)})
@@ -88,7 +87,9 @@ func (r *run) saveSideFiles(ctx context.Context, out output) error {
 		if err := f.save(ctx, f.path); err != nil {
 			return err
 		}
-		out.addSide(f.path)
+		if vacant(f.path) != nil {
+			out.addSide(f.path)
+		}
 	}
 	return nil
 }
@@ -140,11 +141,11 @@ func (r *run) saveImageInfo(d disk) func(context.Context, string) error {
 		if d.Path == "" {
 			return nil
 		}
-		info, err := qemu.Info(ctx, r.host, d.Path)
+		text, _, err := qemu.Info(ctx, r.host, d.Path, d.Format)
 		if err != nil {
 			return r.optional(err, "Failed to read qcow image info")
 		}
-		if err := writeFile(to, bytes.TrimSpace(info.JSON)); err != nil {
+		if err := writeFile(to, text); err != nil {
 			return err
 		}
 		r.log.Info(fmt.Sprintf("Saved qcow image config to: [%s]", to))
@@ -279,4 +280,10 @@ func (l *limited) Write(p []byte) (int, error) {
 		return 0, errors.New("the file is too large for what it should be")
 	}
 	return l.w.Write(p)
+}
+
+// isTargetFault says whether an error is one of the file system that the backup
+// goes to.
+func isTargetFault(err error) bool {
+	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) || errors.Is(err, syscall.EROFS) || errors.Is(err, syscall.EIO)
 }

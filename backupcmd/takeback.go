@@ -143,30 +143,30 @@ func (r *run) mergeOffline(ctx context.Context, j *journal) error {
 		if d.Path == "" || d.Format != "qcow2" {
 			continue
 		}
-		if err := r.mergeBitmap(ctx, d.Path, j); err != nil {
+		if err := r.mergeBitmap(ctx, d.Path, d.Format, j); err != nil {
 			return fmt.Errorf("disk %s: %w", d.Target, err)
 		}
 	}
 	return r.forgetCheckpoint(j.Checkpoint)
 }
 
-func (r *run) mergeBitmap(ctx context.Context, path string, j *journal) error {
-	info, err := qemu.Info(ctx, r.host, path)
+func (r *run) mergeBitmap(ctx context.Context, path, format string, j *journal) error {
+	_, info, err := qemu.Info(ctx, r.host, path, format)
 	if err != nil {
 		return err
 	}
-	if !info.HasBitmap(j.Checkpoint) {
+	if _, found := info.Bitmap(j.Checkpoint); !found {
 		return nil
 	}
-	if j.Parent != "" && info.HasBitmap(j.Parent) {
-		if err := qemu.BitmapMerge(ctx, r.host, path, j.Checkpoint, j.Parent); err != nil {
+	if _, found := info.Bitmap(j.Parent); found {
+		if err := qemu.BitmapMerge(ctx, r.host, path, format, j.Checkpoint, j.Parent); err != nil {
 			return err
 		}
-		if err := qemu.BitmapEnable(ctx, r.host, path, j.Parent); err != nil {
+		if err := qemu.BitmapEnable(ctx, r.host, path, format, j.Parent); err != nil {
 			return err
 		}
 	}
-	return qemu.BitmapRemove(ctx, r.host, path, j.Checkpoint)
+	return qemu.BitmapRemove(ctx, r.host, path, format, j.Checkpoint)
 }
 
 // failed takes back what the run made, and says what became of it.

@@ -38,23 +38,30 @@ type target struct {
 // openTarget makes the folder where it is missing, for its owner alone, and
 // locks it. The error is errBusy if another run has it.
 func openTarget(dir, domain, checkpointDir string) (*target, error) {
+	t, err := unlockedTarget(dir, domain, checkpointDir)
+	if err != nil {
+		return nil, err
+	}
+	if err := os.MkdirAll(t.dir, 0o700); err != nil {
+		return nil, fmt.Errorf("target folder: %w", err)
+	}
+	if t.lock, err = lockFolder(t.dir); err != nil {
+		return nil, err
+	}
+	return t, nil
+}
+
+// unlockedTarget is a folder that another run may be at work in.
+func unlockedTarget(dir, domain, checkpointDir string) (*target, error) {
 	dir, err := filepath.Abs(dir)
 	if err != nil {
 		return nil, err
 	}
 	t := &target{dir: dir, domain: domain, checkpointDir: filepath.Join(dir, "checkpoints")}
 	if checkpointDir != "" {
-		if t.checkpointDir, err = filepath.Abs(checkpointDir); err != nil {
-			return nil, err
-		}
+		t.checkpointDir, err = filepath.Abs(checkpointDir)
 	}
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, fmt.Errorf("target folder: %w", err)
-	}
-	if t.lock, err = lockFolder(dir); err != nil {
-		return nil, err
-	}
-	return t, nil
+	return t, err
 }
 
 // errBusy means that another run is at work.
@@ -96,7 +103,11 @@ func lockFile(path string) (*os.File, error) {
 }
 
 // close lets others in.
-func (t *target) close() { t.lock.Close() }
+func (t *target) close() {
+	if t.lock != nil {
+		t.lock.Close()
+	}
+}
 
 func (t *target) path(base string) string { return filepath.Join(t.dir, base) }
 
@@ -116,7 +127,7 @@ func (t *target) checkpoints() ([]string, error) {
 		text, err = os.ReadFile(t.cptFile())
 	}
 	if err != nil {
-		return nil, fmt.Errorf("Failed to read checkpoint file: [%w]", err) //nolint:staticcheck // the peer's words
+		return nil, fmt.Errorf("Failed to read checkpoint file: [%w]", err)
 	}
 	var names []string
 	if err := json.Unmarshal(text, &names); err != nil {

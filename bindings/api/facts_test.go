@@ -22,6 +22,7 @@ func TestBindings(t *testing.T) {
 	}{
 		{"../nbdkit", []string{"nbdkit.txt"}, true},
 		{"../libnbd", []string{"libnbd.txt", "libnbd-newer.txt"}, true},
+		{"../libvirt", []string{"libvirt.txt"}, false},
 	} {
 		t.Run(binding.dir, func(t *testing.T) {
 			upstream := readFacts(t, binding.lists)

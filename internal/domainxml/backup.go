@@ -27,7 +27,7 @@ type BackupJob struct {
 type BackupDisk struct {
 	Name    string // target
 	Skip    bool
-	Scratch string // absolute path of the file that keeps what the guest overwrites; "": libvirt chooses one
+	Scratch string // absolute path of the file that keeps what the guest overwrites; libvirt 9.0 chooses none
 
 	// In an incremental job a disk may be saved as a whole (it is new, raw, or
 	// its bitmap is broken), or since another checkpoint than the others.
@@ -124,9 +124,6 @@ func describeBackupDisk(e *etree.Element, d BackupDisk) error {
 	}
 	if d.Bitmap != "" {
 		e.CreateAttr("exportbitmap", d.Bitmap)
-	}
-	if d.Scratch == "" {
-		return nil
 	}
 	e.CreateElement("scratch").CreateAttr("file", d.Scratch)
 	return checkPath("scratch file", d.Scratch)

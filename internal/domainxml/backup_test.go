@@ -21,10 +21,10 @@ func TestBackupXML(t *testing.T) {
 	inc.Disks = []BackupDisk{
 		{Name: "vda", Scratch: "/s/a & b"},
 		{Name: "vdb", Scratch: "/s/b", Full: true},
-		{Name: "vdc", Incremental: "virtnbdbackup.1", ExportName: "disk <c>", Bitmap: "dirty"},
+		{Name: "vdc", Scratch: "/s/c", Incremental: "virtnbdbackup.1", ExportName: "disk <c>", Bitmap: "dirty"},
 		{Name: "hdc", Skip: true},
 	}
-	tcp := BackupJob{Host: "fe80::1", Port: 10809, TLS: true, Disks: []BackupDisk{{Name: "vda"}}}
+	tcp := BackupJob{Host: "fe80::1", Port: 10809, TLS: true, Disks: []BackupDisk{{Name: "vda", Scratch: "/s/a"}}}
 
 	for name, c := range map[string]struct {
 		job  BackupJob
@@ -50,7 +50,9 @@ func TestBackupXML(t *testing.T) {
     <disk name="vdb" backup="yes" type="file" backupmode="full">
       <scratch file="/s/b"/>
     </disk>
-    <disk name="vdc" backup="yes" type="file" backupmode="incremental" incremental="virtnbdbackup.1" exportname="disk &lt;c>" exportbitmap="dirty"/>
+    <disk name="vdc" backup="yes" type="file" backupmode="incremental" incremental="virtnbdbackup.1" exportname="disk &lt;c>" exportbitmap="dirty">
+      <scratch file="/s/c"/>
+    </disk>
     <disk name="hdc" backup="no"/>
   </disks>
 </domainbackup>
@@ -58,7 +60,9 @@ func TestBackupXML(t *testing.T) {
 		"tcp": {tcp, `<domainbackup mode="pull">
   <server transport="tcp" tls="yes" name="fe80::1" port="10809"/>
   <disks>
-    <disk name="vda" backup="yes" type="file"/>
+    <disk name="vda" backup="yes" type="file">
+      <scratch file="/s/a"/>
+    </disk>
   </disks>
 </domainbackup>
 `},
@@ -88,6 +92,7 @@ func TestBackupXMLRefuses(t *testing.T) {
 		`disk target "../vda"`: {Socket: "/s", Disks: []BackupDisk{{Name: "../vda"}}},
 		`checkpoint name "a/"`: {Socket: "/s", Disks: disk, Incremental: "a/"},
 		"scratch file":         {Socket: "/s", Disks: []BackupDisk{{Name: "vda", Scratch: "s"}}},
+		"scratch file \"\"":    {Socket: "/s", Disks: []BackupDisk{{Name: "vda"}}},
 		"control characters":   {Socket: "/s", Disks: []BackupDisk{{Name: "vda", Scratch: "/s\n"}}},
 		"as a whole and since": {Socket: "/s", Disks: []BackupDisk{{Name: "vda", Full: true, Incremental: "a"}}},
 		`checkpoint name ".a"`: {Socket: "/s", Disks: []BackupDisk{{Name: "vda", Incremental: ".a"}}},

@@ -53,7 +53,14 @@ func (d Disk) Removable() bool { return d.Device == "cdrom" || d.Device == "flop
 func readDisks(root *etree.Element) ([]Disk, error) {
 	var all []Disk
 	seen := map[string]bool{}
-	for i, e := range children(child(root, "devices"), "disk") {
+	elements := children(child(root, "devices"), "disk")
+	if len(elements) > maxDisks {
+		return nil, xmlError("%d disks, the limit is %d", len(elements), maxDisks)
+	}
+	for i, e := range elements {
+		if err := once(e, "target", "driver", "source"); err != nil {
+			return nil, err
+		}
 		d := readDisk(e)
 		if err := CheckTarget(d.Target); err != nil {
 			return nil, xmlError("disk %d: %v", i+1, err)

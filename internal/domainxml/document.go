@@ -16,7 +16,8 @@ import (
 const (
 	maxSize   = 4 << 20 // bytes: the longest string that libvirt's protocol carries
 	maxDepth  = 512     // elements: twice the longest backing chain of libvirt, each a level
-	maxTokens = 200_000 // a domain with 1,000 disks has 30,000
+	maxTokens = 200_000 // a domain with maxDisks disks has 30,000
+	maxDisks  = 1024    // more than QEMU starts with
 )
 
 // ErrXML means that a document is not XML that libvirt could have written:

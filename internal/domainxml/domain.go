@@ -33,6 +33,9 @@ func Parse(data []byte) (*Domain, error) {
 
 func newDomain(doc *etree.Document) (*Domain, error) {
 	d := &Domain{doc: doc, root: doc.Root()}
+	if err := once(d.root, "name", "uuid", "os", "devices"); err != nil {
+		return nil, err
+	}
 	d.name = text(child(d.root, "name"))
 	if err := CheckName(d.name); err != nil {
 		return nil, xmlError("%v", err)
@@ -48,6 +51,17 @@ func newDomain(doc *etree.Document) (*Domain, error) {
 		return nil, err
 	}
 	return d, nil
+}
+
+// once refuses elements that come twice: which of them counts is not the same
+// for every reader, and we must not rewrite one while libvirt takes the other.
+func once(e *etree.Element, tags ...string) error {
+	for _, tag := range tags {
+		if len(children(e, tag)) > 1 {
+			return xmlError("two <%s> elements in <%s>", tag, e.FullTag())
+		}
+	}
+	return nil
 }
 
 // Name is the domain's name: not empty, and fit to be a file's name.

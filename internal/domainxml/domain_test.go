@@ -126,11 +126,15 @@ func TestParseRefuses(t *testing.T) {
 		`".."`:                     "<domain><name>..</name></domain>",
 		"control characters":       "<domain><name>a\nb</name></domain>",
 		"only spaces":              "<domain><name> </name></domain>",
-		"limit is 200":             "<domain><name>" + strings.Repeat("a", 201) + "</name></domain>",
+		"limit is 251":             "<domain><name>" + strings.Repeat("a", 252) + "</name></domain>",
 		"not a UUID":               "<domain><name>a</name><uuid>../../x</uuid></domain>",
 		`disk target ""`:           domain("<disk/>"),
 		`"../../a"`:                domain("<disk><target dev='../../a'/></disk>"),
 		`"vda.x"`:                  domain("<disk><target dev='vda.x'/></disk>"),
+		"two <devices>":            "<domain><name>a</name><devices/><devices/></domain>",
+		"two <name>":               "<domain><name>a</name><name>b</name></domain>",
+		"two <source>":             domain("<disk><target dev='vda'/><source file='/a'/><source file='/b'/></disk>"),
+		"1025 disks":               domain(strings.Repeat("<disk/>", 1025)),
 		"two disks":                domain("<disk><target dev='vda'/></disk><disk><target dev='vda'/></disk>"),
 	} {
 		d, err := Parse([]byte(xml))

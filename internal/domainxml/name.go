@@ -19,8 +19,8 @@ var (
 	checkpointPattern = regexp.MustCompile(`^[A-Za-z0-9_-][A-Za-z0-9_.-]{0,199}$`) // libvirt's own, and a length
 )
 
-// maxName is what a file name with a domain's name in it has room for, in bytes.
-const maxName = 200
+// maxName is what the name of libvirt's own file, NAME.xml, has room for, in bytes.
+const maxName = 251
 
 // CheckName says why a domain cannot have this name; nil if it can. QEMU's
 // driver refuses the same, except for the length.

@@ -80,7 +80,7 @@ func Open(o Options) (*Log, error) {
 	if o.Path != "" {
 		f, err := os.OpenFile(o.Path, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
 		if err != nil {
-			return nil, fmt.Errorf("Failed to open logfile: [%w].", err) //lint:ignore ST1005 the peer's words
+			return nil, err
 		}
 		s.file = f
 	}
@@ -123,6 +123,9 @@ func (l *Log) Close() error {
 	}
 	return err
 }
+
+// Redact hides the passwords in a text that goes elsewhere.
+func (l *Log) Redact(text string) string { return l.shared.redact.redact(text) }
 
 // Warnings is the number of warnings so far.
 func (l *Log) Warnings() int {

@@ -139,7 +139,7 @@ func TestLogFileIsPrivateAndContinued(t *testing.T) {
 
 func TestLogOpenFails(t *testing.T) {
 	_, err := Open(Options{Path: filepath.Join(t.TempDir(), "none", "x.log")})
-	if !errors.Is(err, fs.ErrNotExist) || !strings.HasPrefix(err.Error(), "Failed to open logfile: [") {
+	if !errors.Is(err, fs.ErrNotExist) {
 		t.Error(err)
 	}
 }
@@ -231,6 +231,9 @@ func TestLogHidesPasswords(t *testing.T) {
 		if strings.Contains(text, s) || strings.Contains(read(t, path), s) {
 			t.Errorf("%s got through:\n%s", s, text)
 		}
+	}
+	if got := l.Redact("geheim password=x"); got != "*** password=***" {
+		t.Error(got)
 	}
 	for _, s := range []string{"-d vm\n", "qemu+ssh://root:***@host/system", `x="y"/>`, `"z": 1`, "user@host ***h"} {
 		if !strings.Contains(text, s) {

@@ -5,6 +5,7 @@ package testbed
 import (
 	"encoding/json"
 	"fmt"
+	"strings"
 	"time"
 )
 
@@ -74,4 +75,13 @@ func (g *Guest) Exec(command string) (string, error) {
 			return "", fmt.Errorf("guest %s: %s does not end", g.Name, command)
 		}
 	}
+}
+
+// Freezes lists the agent's calls to freeze and to thaw the guest's file systems
+// since it booted: "freeze" or "thaw" each. The guest's file /run/hook, if there
+// is one, is a shell script that each of them runs, called with that word; where
+// it fails, a freeze does.
+func (g *Guest) Freezes() ([]string, error) {
+	out, err := g.Exec("cat /run/freezes")
+	return strings.Fields(out), err
 }

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 )
@@ -37,12 +38,12 @@ func (d *Daemon) PeerRestore(set, folder string, args ...string) (string, error)
 	return out, waitUnlocked(folder)
 }
 
-// Client runs a program with -U URI before its arguments, and returns all that
+// Client runs a program with -U URI after its arguments, and returns all that
 // it printed.
 func (d *Daemon) Client(name string, args ...string) (string, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, name, append([]string{"-U", d.URI()}, args...)...)
+	cmd := exec.CommandContext(ctx, name, append(slices.Clip(args), "-U", d.URI())...)
 	cmd.Env = append(os.Environ(), "HOME="+d.root) // virtnbdrestore leaves a log there
 	out, err := cmd.CombinedOutput()
 	if err != nil {

@@ -163,6 +163,15 @@ func TestBootedGuest(t *testing.T) {
 			t.Errorf("after %s: %s, %v", c.command, status, err)
 		}
 	}
+	freezes, err := g.Freezes()
+	if want := []string{"freeze", "thaw"}; err != nil || !slices.Equal(freezes, want) {
+		t.Errorf("freezes %q, %v, want %q", freezes, err, want)
+	}
+	_, err = g.Exec("echo '[ $1 = thaw ]' > /run/hook")
+	must(t, err)
+	if _, err := d.Virsh("domfsfreeze", g.Name); err == nil {
+		t.Error("frozen though the hook failed")
+	}
 	if !bytes.Contains(disk(t, g, "vda"), []byte("hello\n")) {
 		t.Error("the file is not on the disk")
 	}
