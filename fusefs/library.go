@@ -13,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -33,9 +34,12 @@ type library struct {
 	pool *overlay.Pool
 	born time.Time
 
-	mu   sync.Mutex // guards the rest
-	sets map[string]*catalogue
-	said map[string]bool // problems that were logged
+	walked, opened atomic.Int64 // savesets surveyed and chains opened, for tests
+
+	mu      sync.Mutex // guards the rest
+	sets    map[string]*catalogue
+	said    map[string]bool // problems that were logged
+	surveys surveys
 
 	layers map[string]*layer // of a mount that can be written to, by the paths of the changes
 
@@ -59,8 +63,9 @@ type catalogue struct {
 // folder is read, so that any later change gives it another one.
 const settled = time.Second
 
-// recheck is how often a folder is read that was changed just now: not once
-// for each name that somebody asks for.
+// recheck is how often a folder is read that was changed just now, and how
+// often savesets are asked whether they changed: not once for each name that
+// somebody asks for. Who opens an image asks anew.
 const recheck = 50 * time.Millisecond
 
 func newLibrary(dir string, o Options) (*library, error) {
