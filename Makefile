@@ -78,7 +78,7 @@ demo: deps-demo build
 	@sudo=; [ "$$(id -u)" = 0 ] || sudo='sudo -E'; $$sudo bin/virtnb-demo
 
 test: deps-test build
-	set -e; for m in $(MODULES); do (cd $$m && $(GO) test ./...); done
+	set -e; for m in $(MODULES); do (cd $$m && $(GO) test -timeout 30m ./...); done
 
 lint: deps-build
 	@test -z "$$(gofmt -l .)" || { echo "gofmt these:"; gofmt -l .; exit 1; }
