@@ -28,7 +28,7 @@ var allowedImports = map[string][]string{
 	"cmd/virtnb":             {"fusefs/mount", "restorecmd", "github.com/urfave/cli/v2", "backupcmd"},
 	"internal/domainxml":     {"github.com/beevik/etree", "github.com/google/uuid"},
 	"bindings/api":           {},
-	"backupcmd":              {"format", "internal/argparse", "internal/hostargs", "internal/size", "internal/archive", "internal/domainxml", "internal/host", "internal/logfile", "internal/nbd", "internal/progress", "internal/qemu", "internal/terminal", "internal/virt", "golang.org/x/sync/errgroup", "golang.org/x/sys/unix", "libvirt.org/go/libvirt"},
+	"backupcmd":              {"backupcmd/pipeline", "format", "internal/argparse", "internal/hostargs", "internal/size", "internal/archive", "internal/domainxml", "internal/host", "internal/logfile", "internal/nbd", "internal/progress", "internal/qemu", "internal/terminal", "internal/virt", "golang.org/x/sync/errgroup", "golang.org/x/sys/unix", "libvirt.org/go/libvirt"},
 	"backupcmd/pipeline":     {"format", "internal/nbd"},
 	"internal/argparse":      {},
 	"internal/hostargs":      {"internal/argparse"},
