@@ -95,12 +95,15 @@ func (f *facts) findPartitions(img overlay.Image) (err error) {
 }
 
 // identity is that of the chain of a point as it was just now; 0: there is none.
-func (l *library) identity(p *format.Point) uint64 {
+func (l *library) identity(p *format.Point) uint64 { return l.identityWithin(p, recheck) }
+
+// identityWithin is identity, of the savesets as they were so long ago or later.
+func (l *library) identityWithin(p *format.Point, age time.Duration) uint64 {
 	files, err := p.Files()
 	if err != nil {
 		return 0
 	}
-	id, err := l.pool.RecentIdentity(files, recheck)
+	id, err := l.pool.RecentIdentity(files, age)
 	if err != nil {
 		return 0
 	}
