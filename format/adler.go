@@ -39,6 +39,14 @@ func (c *Checksum) Zeroes(n int64) {
 	c.two = (c.two + uint64(n)%adlerMod*(c.one+1)) % adlerMod
 }
 
+// replace takes into account that a byte, which was the last but behind-1 to be
+// added, is another one now: it went into the second sum behind times.
+func (c *Checksum) replace(behind int64, old, now byte) {
+	change := uint64(now) + adlerMod - uint64(old)
+	c.one = (c.one + change) % adlerMod
+	c.two = (c.two + uint64(behind)%adlerMod*change) % adlerMod
+}
+
 // Sum32 is the checksum of all that was added.
 func (c *Checksum) Sum32() uint32 {
 	return uint32(c.two<<16 | (c.one+1)%adlerMod)

@@ -214,10 +214,10 @@ func olderSibling(a, b *Point) bool {
 	if a.Parent != nil && a.isLink() != b.isLink() {
 		return b.isLink()
 	}
-	na, oka := a.number()
-	nb, okb := b.number()
+	seriesA, na, oka := a.number()
+	seriesB, nb, okb := b.number()
 	switch {
-	case oka && okb && na != nb:
+	case oka && okb && seriesA == seriesB && na != nb:
 		return na < nb
 	case !a.Meta.Date.Equal(b.Meta.Date):
 		return a.Meta.Date.Before(b.Meta.Date)
@@ -225,16 +225,17 @@ func olderSibling(a, b *Point) bool {
 	return a.File < b.File
 }
 
-// number is what orders a point by its name: that of its checkpoint, or the
-// time of a diff among diffs.
-func (p *Point) number() (n int64, ok bool) {
+// number is what orders a point by its name among those of the same series:
+// "virtnbdbackup" and the number of its checkpoint, or "diff" and its time.
+func (p *Point) number() (series string, n int64, ok bool) {
 	if p.Level == Copy || !p.isLink() && p.Level != Diff {
-		return 0, false
+		return "", 0, false
 	}
 	name := p.Meta.CheckpointName
 	if p.Level == Diff && !p.isLink() {
 		name = p.Name
 	}
-	n, err := strconv.ParseInt(name[strings.LastIndexByte(name, '.')+1:], 10, 64)
-	return n, err == nil
+	dot := strings.LastIndexByte(name, '.')
+	n, err := strconv.ParseInt(name[dot+1:], 10, 64)
+	return name[:max(dot, 0)], n, err == nil
 }

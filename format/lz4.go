@@ -138,6 +138,13 @@ func checkLZ4(b []byte, stored, length int64) (lz4Header, error) {
 	return h, nil
 }
 
+// In is the same frame, read from s: another opened saveset of the same content.
+func (z *LZ4Frame) In(s *Saveset) *LZ4Frame {
+	other := *z
+	other.name, other.src = s.Path, s.r
+	return &other
+}
+
 // BlockMax is the largest number of bytes that one block decodes to.
 func (z *LZ4Frame) BlockMax() int { return z.head.blockMax }
 

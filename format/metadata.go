@@ -148,15 +148,16 @@ func (m *Metadata) setParent(raw json.RawMessage) error {
 func (m *Metadata) Compressed() bool { return m.Compression != 0 }
 
 // encode gives the bytes that Python's json.dumps(indent=4) writes for m, in
-// virtnbdbackup's order of keys, as stream version 2.
-func (m *Metadata) encode() []byte {
+// virtnbdbackup's order of keys, as stream version 2. The size of the data takes
+// at least so many digits, or blanks instead of the first ones.
+func (m *Metadata) encode(digits int) []byte {
 	compressed := "false"
 	if m.Compressed() {
 		compressed = strconv.Itoa(m.Compression)
 	}
 	fields := [][2]string{
 		{"virtualSize", strconv.FormatInt(m.VirtualSize, 10)},
-		{"dataSize", strconv.FormatInt(m.DataSize, 10)},
+		{"dataSize", fmt.Sprintf("%*d", digits, m.DataSize)},
 		{"date", quote(FormatDate(m.Date))},
 		{"diskName", quote(m.DiskName)},
 		{"diskFormat", quote(m.DiskFormat)},

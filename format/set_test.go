@@ -147,6 +147,23 @@ func TestFallbackFullBeginsAnew(t *testing.T) {
 	checkPoints(t, s, "vda", "virtnbdbackup.0 diff.1700000001 virtnbdbackup.2")
 }
 
+// Backups of a domain that is off have the whole disk under the name of a diff
+// where no checkpoint can be gone on from. Their times are no numbers of
+// checkpoints: dates order them among those.
+func TestWholeDiskUnderTheNameOfADiff(t *testing.T) {
+	off := func(time int, date string) saved {
+		return saved{file: fmt.Sprintf("vda.diff.%d.data", time), checkpoint: fmt.Sprintf("diff.%d", time), full: true}.dated(date)
+	}
+	const day1, day2, day3, day4 = "2026-11-23T02:00:00", "2026-11-24T02:00:00", "2026-11-25T02:00:00", "2026-11-26T02:00:00"
+	s, _ := set(t, off(1795399601, day2), full("vda").dated(day3), off(1795399600, day1), inc("vda", 1).dated(day4))
+	if got, want := points(s.Disks[0]), "diff.1795399600 diff.1795399601 virtnbdbackup.0 virtnbdbackup.1"; got != want {
+		t.Errorf("points %s, want %s", got, want)
+	}
+	if len(s.Problems) > 0 {
+		t.Errorf("problems: %v", s.Problems)
+	}
+}
+
 func TestDiskNamesAreExact(t *testing.T) {
 	s, _ := set(t, full("sda"), full("sdaa"), inc("sda", 1), full("sdb"))
 	if got := strings.Join(s.DiskNames(), " "); got != "sda sdb sdaa" {

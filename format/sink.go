@@ -152,3 +152,15 @@ func findHole(p []byte, pos int64) (start, end int) {
 	}
 	return len(p), len(p)
 }
+
+// replace writes now over old, of equal length, which begins at byte off of
+// what was written since the file offset start. All must be flushed.
+func (s *sink) replace(start, off int64, old, now []byte) error {
+	if _, err := s.file.WriteAt(now, start+off); err != nil {
+		return err
+	}
+	for i, b := range now {
+		s.sum.replace(s.pos-start-off-int64(i), old[i], b)
+	}
+	return nil
+}

@@ -113,7 +113,7 @@ func TestWriterZeroesInsideDataAreHoles(t *testing.T) {
 			if _, err := s.write(&buf); err != nil {
 				t.Fatal(err)
 			}
-			if !bytes.Equal(s.writeFile(t, path), buf.Bytes()) {
+			if !bytes.Equal(s.writeFile(t, path, ""), buf.Bytes()) {
 				t.Error("the sparse file has other bytes than the buffer")
 			}
 			if n := allocated(t, path); n > 1<<20+64<<10 {

@@ -35,7 +35,7 @@ func TestMetadataIsWrittenAsPythonDoes(t *testing.T) {
 		if err := s.readFull(want, headerSize); err != nil {
 			t.Fatal(err)
 		}
-		if got := s.Meta.encode(); !bytes.Equal(got, want) {
+		if got := s.Meta.encode(0); !bytes.Equal(got, want) {
 			t.Errorf("%s: metadata\n%s, want\n%s", path, got, want)
 		}
 	}

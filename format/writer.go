@@ -30,6 +30,15 @@ type WriterOptions struct {
 	// at most MaxFrameSize; 0 means 256 KiB. Uncompressed extents are one
 	// frame each, of any size.
 	FrameSize int
+
+	// SizeLater means that Metadata.DataSize is not known yet: Finish writes it
+	// into the metadata. The output must be a regular *os.File then.
+	SizeLater bool
+
+	// ZeroesAsData makes zeroes of a full data too, as they are in an
+	// incremental. It is for a full that continues a chain: virtnbdrestore lays
+	// it over what was before, and knows zero frames in the first file only.
+	ZeroesAsData bool
 }
 
 // Writer writes one saveset: extents of the disk in ascending order, then
@@ -39,15 +48,19 @@ type WriterOptions struct {
 // Memory is bounded by the frame size, but for the trailer of a compressed
 // saveset, which is gathered as text: 8 bytes for each frame.
 type Writer struct {
-	out       sink
-	name      string // for messages
-	meta      Metadata
-	frameSize int
-	done      int64  // disk offset behind the last extent
-	sum       int64  // of the lengths of data frames
-	trailer   []byte // entries so far, each led by "[" or ", "
-	finished  bool
-	err       error
+	out        sink
+	name       string // for messages
+	meta       Metadata
+	frameSize  int
+	sizeLater  bool
+	zeroFrames bool   // zeroes are frames without payload
+	start      int64  // file offset of the first byte
+	done       int64  // disk offset behind the last extent
+	sum        int64  // of the lengths of data frames
+	trailer    []byte // entries so far, each led by "[" or ", "
+	open       int64  // bytes that are missing of the extent that Start began
+	finished   bool
+	err        error
 
 	head     [headerSize]byte // on its way out
 	raw      []byte           // bytes of the disk on their way from a reader
@@ -57,14 +70,16 @@ type Writer struct {
 }
 
 // NewWriter begins a saveset on dst with the metadata meta, whose DataSize must
-// be what will be written, in bytes of the disk. Compression other than 0 makes
+// be what will be written, in bytes of the disk, unless opts.SizeLater. Compression other than 0 makes
 // it one of LZ4 frames of that level. It is of stream version 2 whatever
 // meta.StreamVersion says.
 //
 // Where dst is an *os.File, a regular one at its end and not in append mode,
 // long runs of zeroes become holes in it. dst is not closed.
 func NewWriter(dst io.Writer, meta Metadata, opts WriterOptions) (*Writer, error) {
-	w := &Writer{out: newSink(dst), name: "of disk " + meta.DiskName, meta: meta, frameSize: opts.FrameSize}
+	w := &Writer{out: newSink(dst), name: "of disk " + meta.DiskName, meta: meta, frameSize: opts.FrameSize, sizeLater: opts.SizeLater,
+		zeroFrames: !meta.Incremental && !opts.ZeroesAsData}
+	w.start = w.out.pos
 	if f, ok := dst.(interface{ Name() string }); ok {
 		w.name = f.Name()
 	}
@@ -74,12 +89,14 @@ func NewWriter(dst io.Writer, meta Metadata, opts WriterOptions) (*Writer, error
 	switch {
 	case w.frameSize < 0 || w.frameSize > MaxFrameSize:
 		w.failf("frames of %d bytes: %d is the largest size", w.frameSize, MaxFrameSize)
+	case opts.SizeLater && w.out.file == nil:
+		w.failf("the size of its data has to be known first, as the output is no regular file")
 	case meta.DiskName == "":
 		w.failf("metadata lacks the disk's name")
 	case meta.VirtualSize < 0 || meta.VirtualSize > maxDisk || meta.DataSize < 0 || meta.DataSize > meta.VirtualSize:
 		w.failf("metadata has impossible sizes: virtualSize %d, dataSize %d", meta.VirtualSize, meta.DataSize)
 	}
-	text := meta.encode()
+	text := w.metadata()
 	w.header(kindMeta, Extent{Length: int64(len(text))})
 	w.text(text)
 	w.text(lineEnd)
@@ -113,6 +130,36 @@ func (w *Writer) DataFrom(e Extent, r io.Reader) error {
 	return w.err
 }
 
+// Start begins the extent e of an uncompressed saveset. Its bytes are given to
+// Append, in pieces of any size, before anything else is written.
+func (w *Writer) Start(e Extent) error {
+	w.begin(e)
+	if w.meta.Compressed() {
+		w.failf("uncompressed data at disk offset %d, but metadata says that it is compressed", e.Start)
+	}
+	w.header(kindData, e)
+	if w.err == nil {
+		w.open = e.Length
+		w.sum += e.Length
+	}
+	return w.err
+}
+
+// Append writes the next bytes of the extent that Start began.
+func (w *Writer) Append(p []byte) error {
+	if int64(len(p)) > w.open {
+		w.failf("%d bytes are appended to an extent that wants %d", len(p), w.open)
+	}
+	if w.err != nil || len(p) == 0 {
+		return w.err
+	}
+	w.check(w.out.payload(p))
+	if w.open -= int64(len(p)); w.open == 0 {
+		w.text(lineEnd)
+	}
+	return w.err
+}
+
 // Compressed writes the extent e, less than 32 MiB, as one data frame whose
 // payload is frame, made from its bytes by [CompressFrame]. The saveset must be
 // a compressed one.
@@ -138,15 +185,19 @@ func (w *Writer) Compressed(e Extent, frame []byte) error {
 // compressed. It counts in DataSize then.
 func (w *Writer) Zero(e Extent) error {
 	w.begin(e)
+	w.writeZeroes(e)
+	return w.err
+}
+
+func (w *Writer) writeZeroes(e Extent) {
 	switch {
-	case !w.meta.Incremental:
+	case w.zeroFrames:
 		w.header(kindZero, e)
 	case w.meta.Compressed():
 		w.cut(e, w.packZeroes)
 	default:
 		w.plain(e, func() { w.check(w.out.zeroes(e.Length)) })
 	}
-	return w.err
 }
 
 // Finish writes the end of the saveset, once; it is an error if the data
@@ -156,7 +207,10 @@ func (w *Writer) Finish() error {
 		return w.err
 	}
 	w.fill(w.meta.VirtualSize)
-	if w.sum != w.meta.DataSize {
+	if w.open > 0 {
+		w.failf("%d bytes are missing of the extent that ends at %d", w.open, w.done)
+	}
+	if !w.sizeLater && w.sum != w.meta.DataSize {
 		w.failf("data of %d bytes was written where the metadata says %d", w.sum, w.meta.DataSize)
 	}
 	w.header(kindStop, Extent{})
@@ -167,7 +221,30 @@ func (w *Writer) Finish() error {
 		w.check(w.out.flush())
 		w.finished = true
 	}
+	if w.sizeLater {
+		w.patchSize()
+	}
 	return w.err
+}
+
+// metadata is the JSON of the saveset. Where the size of the data is to come
+// later, blanks before the number keep room for as many digits as it can have.
+func (w *Writer) metadata() []byte {
+	digits := 0
+	if w.sizeLater {
+		digits = len(strconv.FormatInt(w.meta.VirtualSize, 10))
+	}
+	return w.meta.encode(digits)
+}
+
+// patchSize writes the size of the data into the metadata.
+func (w *Writer) patchSize() {
+	if w.err != nil {
+		return
+	}
+	old := w.metadata()
+	w.meta.DataSize = w.sum
+	w.check(w.out.replace(w.start, headerSize, old, w.metadata()))
 }
 
 // Adler32 is the checksum, start value 1, of all bytes written so far: after
@@ -181,6 +258,8 @@ func (w *Writer) begin(e Extent) {
 		return
 	case w.finished:
 		w.failf("data at disk offset %d after its end", e.Start)
+	case w.open > 0:
+		w.failf("extent at disk offset %d begins before the one that ends at %d is complete", e.Start, w.done)
 	case e.Length <= 0:
 		w.failf("extent at disk offset %d has length %d", e.Start, e.Length)
 	case e.Start < w.done:
@@ -197,7 +276,7 @@ func (w *Writer) begin(e Extent) {
 // the same, but virtnbdmap takes the sum of a full's frames for the disk's size.
 func (w *Writer) fill(end int64) {
 	if !w.meta.Incremental && w.done < end {
-		w.header(kindZero, Extent{w.done, end - w.done})
+		w.writeZeroes(Extent{w.done, end - w.done})
 	}
 }
 

@@ -42,6 +42,8 @@ func (s step) do(w *Writer, level int) error {
 		return w.Data(s.Start, s.p)
 	case "DataFrom":
 		return w.DataFrom(s.Extent, iotest.HalfReader(bytes.NewReader(s.p)))
+	case "Append":
+		return appendAll(w, s.Extent, s.p)
 	case "Compressed":
 		frame, err := CompressFrame(nil, s.p, level)
 		if err != nil {
@@ -50,6 +52,21 @@ func (s step) do(w *Writer, level int) error {
 		return w.Compressed(s.Extent, frame)
 	}
 	return w.Zero(s.Extent)
+}
+
+// appendAll writes an extent in pieces.
+func appendAll(w *Writer, e Extent, p []byte) error {
+	if err := w.Start(e); err != nil {
+		return err
+	}
+	for piece := 1; len(p) > 0; piece *= 3 {
+		n := min(piece, len(p))
+		if err := w.Append(p[:n]); err != nil {
+			return err
+		}
+		p = p[n:]
+	}
+	return nil
 }
 
 // script is a whole saveset to write, and what the disk must then be.
@@ -64,10 +81,13 @@ func drawScript(t *rapid.T) script {
 	s := script{meta: testMeta(size, 0)}
 	s.meta.Compression = rapid.SampledFrom([]int{0, 0, 2, -3, 9}).Draw(t, "level")
 	s.meta.Incremental = rapid.Bool().Draw(t, "incremental")
+	s.opts.ZeroesAsData = rapid.Bool().Draw(t, "zeroes as data")
 	s.opts.FrameSize = rapid.SampledFrom([]int{0, 1000, 4096, 64 << 10}).Draw(t, "frames")
 	calls := []string{"Data", "DataFrom", "Zero"}
 	if s.meta.Compressed() {
 		calls = append(calls, "Compressed")
+	} else {
+		calls = append(calls, "Append")
 	}
 	gap := rapid.OneOf(rapid.Just(int64(0)), rapid.Int64Range(0, 200<<10))
 	length := rapid.OneOf(rapid.Int64Range(1, 3<<20), rapid.Int64Range(1, 300<<10), rapid.Int64Range(1, 100))
@@ -79,6 +99,9 @@ func drawScript(t *rapid.T) script {
 		}
 		s.add(st)
 		off = e.End()
+	}
+	if !s.meta.Incremental && s.opts.ZeroesAsData {
+		s.meta.DataSize = size // gaps as well
 	}
 	return s
 }
@@ -185,7 +208,7 @@ func TestWriterReadsBackAsWritten(t *testing.T) {
 		if got, want := w.Adler32(), adler32.Checksum(buf.Bytes()); got != want {
 			t.Fatalf("Adler32 is %d, want %d", got, want)
 		}
-		file := s.writeFile(t, path)
+		file := s.writeFile(t, path, "")
 		if piped := s.writePipe(t); !bytes.Equal(file, buf.Bytes()) || !bytes.Equal(piped, buf.Bytes()) {
 			t.Fatalf("file %d, pipe %d and buffer %d bytes are not the same", len(file), len(piped), buf.Len())
 		}
@@ -194,6 +217,9 @@ func TestWriterReadsBackAsWritten(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer saveset.Close()
+		if s.opts.ZeroesAsData && bytes.Contains(buf.Bytes(), []byte("\r\nzero ")) {
+			t.Fatal("there are zero frames")
+		}
 		disk := bytes.Repeat([]byte{0xee}, int(s.meta.VirtualSize))
 		if err := applySaveset(saveset, disk); err != nil {
 			t.Fatal(err)
@@ -206,18 +232,84 @@ func TestWriterReadsBackAsWritten(t *testing.T) {
 
 type fatal interface{ Fatal(...any) }
 
-func (s script) writeFile(t fatal, path string) []byte {
+// The size of the data that Finish fills in, at the end of a file that has
+// something before: the checksum, the metadata and the length of the file have
+// to be those of a writer that knew it from the start, but for blanks.
+func TestWriterFillsInTheSize(t *testing.T) {
+	dir := t.TempDir()
+	rapid.Check(t, func(t *rapid.T) {
+		s := drawScript(t)
+		known := s.writeFile(t, filepath.Join(dir, "known"), "")
+		want := s.meta.DataSize
+		s.opts.SizeLater, s.meta.DataSize = true, 0
+		const before = "before"
+		path := filepath.Join(dir, "later")
+		later := s.writeFile(t, path, before)
+		if !bytes.HasPrefix(later, []byte(before)) {
+			t.Fatal("what was before is not there any more")
+		}
+		later = later[len(before):]
+		sv, err := NewSaveset(bytes.NewReader(later), int64(len(later)), "vda.full.data")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, err := range sv.Frames() {
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		squeeze := func(b []byte) []byte { return bytes.ReplaceAll(b[headerSize:], []byte(" "), nil) }
+		if sv.Meta.DataSize != want || !bytes.Equal(squeeze(later), squeeze(known)) {
+			t.Fatalf("size %d, want %d, or other differences than blanks", sv.Meta.DataSize, want)
+		}
+	})
+}
+
+func TestWriterFillsInTheSizeOfFilesOnly(t *testing.T) {
+	if _, err := NewWriter(io.Discard, testMeta(100, 0), WriterOptions{SizeLater: true}); err == nil {
+		t.Error("accepted for an output that cannot be written to twice")
+	}
+}
+
+func TestWriterWantsWholeExtents(t *testing.T) {
+	for name, call := range map[string]func(*Writer) error{
+		"too much": func(w *Writer) error { return w.Append(make([]byte, 11)) },
+		"next":     func(w *Writer) error { return w.Data(20, make([]byte, 10)) },
+		"end":      (*Writer).Finish,
+	} {
+		w, err := NewWriter(io.Discard, testMeta(100, 10), WriterOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := errors.Join(w.Start(Extent{0, 20}), w.Append(make([]byte, 10))); err != nil {
+			t.Fatal(err)
+		}
+		if call(w) == nil {
+			t.Errorf("%s: accepted", name)
+		}
+	}
+}
+
+// writeFile runs s on a file that has something before, and returns all of it.
+func (s script) writeFile(t fatal, path, before string) []byte {
 	f, err := os.Create(path)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	if _, err := s.write(f); err != nil {
+	if _, err := f.WriteString(before); err != nil {
+		t.Fatal(err)
+	}
+	w, err := s.write(f)
+	if err != nil {
 		t.Fatal(err)
 	}
 	b, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
+	}
+	if got, want := w.Adler32(), adler32.Checksum(b[len(before):]); got != want {
+		t.Fatal(fmt.Sprintf("Adler32 is %d, want %d", got, want))
 	}
 	return b
 }

@@ -5,15 +5,12 @@ package fusefs
 import (
 	"errors"
 	"fmt"
-	"hash/fnv"
 	"iter"
 	"os"
 	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"virtnb/format"
 	"virtnb/overlay"
@@ -47,8 +44,12 @@ type layer struct {
 }
 
 // layer returns the layer of a disk, which is opened by its users.
-func (l *library) layer(c *catalogue, p *format.Point) *layer {
-	path := filepath.Join(l.opts.Writable, filepath.Base(c.Dir), p.Name, p.Disk+".cow")
+func (l *library) layer(c *catalogue, p *format.Point) (*layer, error) {
+	dir, err := l.home(c)
+	if err != nil {
+		return nil, err
+	}
+	path := filepath.Join(dir, p.Name, p.Disk+cowSuffix)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	y := l.layers[path]
@@ -56,7 +57,7 @@ func (l *library) layer(c *catalogue, p *format.Point) *layer {
 		y = &layer{lib: l, path: path}
 		l.layers[path] = y
 	}
-	return y
+	return y, nil
 }
 
 // open adds a user. One who writes needs a place for changes, others only if
@@ -91,42 +92,34 @@ func (y *layer) openCOW(p *format.Point) error {
 	if err := os.MkdirAll(filepath.Dir(y.path), 0o700); err != nil {
 		return err
 	}
-	awaitUnlocked(y.path)
-	cow, err := overlay.OpenCOW(y.base, y.path, layerID(p))
+	id, err := changesID(p, y.base)
 	if err != nil {
 		return err
+	}
+	awaitUnlocked(y.path, y.lib.born.Add(lockPatience))
+	cow, err := overlay.OpenCOW(y.base, y.path, id)
+	if err != nil {
+		return explain(p, y.path, id, err)
 	}
 	y.cow.Store(cow)
 	return nil
 }
 
-// lockPatience is how long a server that was unmounted just now may take to
-// make its changes durable.
+// lockPatience is how long, from the mount on, the server of the mount before,
+// which was unmounted just now, may take to make its changes durable.
 const lockPatience = 10 * time.Second
 
-// awaitUnlocked waits until no other process has the changes open, or for so
-// long that it does not seem to end; OpenCOW says then what is the matter.
-func awaitUnlocked(path string) {
+// awaitUnlocked waits until no other process has the changes open, or until the
+// deadline; OpenCOW says then what is the matter.
+func awaitUnlocked(path string, deadline time.Time) {
 	f, err := os.Open(path)
 	if err != nil {
 		return
 	}
 	defer f.Close() // with it goes the lock
-	for start := time.Now(); time.Since(start) < lockPatience; time.Sleep(10 * time.Millisecond) {
-		if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); !errors.Is(err, unix.EWOULDBLOCK) {
-			return
-		}
+	for !time.Now().After(deadline) && isLocked(f) {
+		time.Sleep(10 * time.Millisecond)
 	}
-}
-
-// layerID names the bytes below the changes: the chain of savesets, by what
-// their metadata says and their sizes.
-func layerID(p *format.Point) string {
-	h := fnv.New64a()
-	for q := p; q != nil; q = q.Parent {
-		fmt.Fprintf(h, "%s %d %d %d %d\n", q.Name, madeAt(q).UnixNano(), q.FileSize, q.Meta.VirtualSize, q.Meta.DataSize)
-	}
-	return fmt.Sprintf("disk %s at restore point %s of %s, chain %016x", p.Disk, p.Name, format.FormatDate(madeAt(p)), h.Sum64())
 }
 
 // madeAt is when a saveset was made. Raw copies have no metadata.
@@ -134,11 +127,7 @@ func madeAt(p *format.Point) time.Time {
 	if !p.Meta.Date.IsZero() {
 		return p.Meta.Date
 	}
-	st, err := os.Stat(p.File)
-	if err != nil {
-		return time.Time{}
-	}
-	return st.ModTime()
+	return modified(p.File)
 }
 
 // close takes a user away. After the last one, the changes are durable.
@@ -239,7 +228,11 @@ func (l *library) factsOf(c *catalogue, p *format.Point, parts bool) *facts {
 	if l.opts.Writable == "" || f.content == 0 {
 		return f
 	}
-	y := l.layer(c, p)
+	y, err := l.layer(c, p)
+	if err != nil {
+		l.log(c.Dir, err)
+		return f // opening the file is the error
+	}
 	changed, state := y.remembered()
 	switch {
 	case state == "":
@@ -247,10 +240,12 @@ func (l *library) factsOf(c *catalogue, p *format.Point, parts bool) *facts {
 	case changed != nil && changed.content == f.content:
 		return changed
 	}
-	changed, err := y.examine(p)
-	if err != nil {
-		l.log(y.path, err)
-		return f // opening the file is the error
+	if changed, err = y.examine(p); err != nil {
+		l.log(p.Name+"/"+p.Disk+".raw", err)
+		return f // as above
+	}
+	if changed.content != f.content {
+		return f // as above: in use over other savesets
 	}
 	return changed
 }
@@ -274,20 +269,12 @@ func (y *layer) examine(p *format.Point) (f *facts, err error) {
 	defer func() { err = errors.Join(err, y.close()) }()
 	y.mu.Lock()
 	defer y.mu.Unlock()
-	state, changed := y.state(), y.changedAt()
+	state, changed := y.state(), modified(y.path)
 	if f, err = examine(y.image(), y.base.Identity()); err == nil {
 		f.changed = changed
 		y.known, y.at = f, state
 	}
 	return f, err
-}
-
-func (y *layer) changedAt() time.Time {
-	st, err := os.Stat(y.path)
-	if err != nil {
-		return time.Time{}
-	}
-	return st.ModTime()
 }
 
 // close ends all layers. The files of the mount are not used any more.

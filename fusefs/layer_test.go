@@ -197,9 +197,12 @@ func TestWritableRefusesChangesOfAnother(t *testing.T) {
 	d, p := lastPoint(t, lib)
 	openHandle(t, d, syscall.O_RDWR).Release(ctx)
 	other := *p
-	other.FileSize++
+	other.Meta.Date = other.Meta.Date.Add(time.Hour)
 	c, _ := lib.set(lib.dir)
-	y := lib.layer(c, p)
+	y, err := lib.layer(c, p)
+	if err != nil {
+		t.Fatal(err)
+	}
 	if err := y.open(&other, false); err == nil {
 		t.Error("changes to another saveset are accepted")
 	}

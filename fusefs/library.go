@@ -4,10 +4,12 @@ package fusefs
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"hash/fnv"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"sync"
@@ -40,6 +42,9 @@ type library struct {
 	surveys surveys
 
 	layers map[string]*layer // of a mount that can be written to, by the paths of the changes
+
+	homesMu sync.Mutex           // guards homes; held while changes are looked for
+	homes   map[string]time.Time // when the folder for changes was looked through for a set
 }
 
 // catalogue is a set as its folder was at a time.
@@ -76,7 +81,7 @@ func newLibrary(dir string, o Options) (*library, error) {
 		dir: dir, one: one, opts: o, born: time.Now(),
 		pool: overlay.NewPool(overlay.NewCache(o.Cache)),
 		sets: map[string]*catalogue{}, said: map[string]bool{},
-		layers: map[string]*layer{},
+		layers: map[string]*layer{}, homes: map[string]time.Time{},
 	}, nil
 }
 
@@ -133,16 +138,30 @@ func (c *catalogue) current(modified time.Time) bool {
 	return true
 }
 
-// log tells of a problem once.
+// log tells of a problem of a file once, wherever in it.
 func (l *library) log(what string, err error) {
-	text := what + ": " + err.Error()
-	l.mu.Lock()
-	again := l.said[text]
-	l.said[text] = true
-	l.mu.Unlock()
-	if !again {
+	if l.isNews(what + ": " + err.Error()) {
 		l.opts.Log.Error(what, "error", err)
 	}
+}
+
+// warn tells once of what is no error.
+func (l *library) warn(text string) {
+	if l.isNews(text) {
+		l.opts.Log.Warn(text)
+	}
+}
+
+// places are what differs where a file has the same problem many times.
+var places = regexp.MustCompile(`\b(offset|at|of) [0-9]+`)
+
+func (l *library) isNews(text string) bool {
+	text = places.ReplaceAllString(text, "")
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	again := l.said[text]
+	l.said[text] = true
+	return !again
 }
 
 // root is the node of the mount point.
@@ -185,7 +204,12 @@ func (l *library) statfs(out *fuse.StatfsOut) syscall.Errno {
 		return 0
 	}
 	var changes unix.Statfs_t
-	if err := unix.Statfs(l.opts.Writable, &changes); err != nil {
+	at := l.opts.Writable
+	err := unix.Statfs(at, &changes)
+	for ; errors.Is(err, syscall.ENOENT); err = unix.Statfs(at, &changes) {
+		at = filepath.Dir(at) // who deletes the folder discards the changes, and can go on
+	}
+	if err != nil {
 		return gone(err)
 	}
 	out.Bfree = changes.Bavail * uint64(changes.Bsize) / block

@@ -28,8 +28,11 @@ func (d *diskFile) openLayer(v view, write bool) (fusefs.FileHandle, uint32, sys
 	if err != nil {
 		return nil, 0, gone(err)
 	}
-	y := d.lib.layer(c, v.point)
-	if err := y.open(v.point, write); err != nil {
+	y, err := d.lib.layer(c, v.point)
+	if err == nil {
+		err = y.open(v.point, write)
+	}
+	if err != nil {
 		d.lib.log(d.point+"/"+d.name(), err)
 		return nil, 0, errnoOf(err)
 	}
@@ -41,9 +44,23 @@ func (d *diskFile) openLayer(v view, write bool) (fusefs.FileHandle, uint32, sys
 	}
 	if y.base.Identity() != d.content {
 		h.close()
-		return nil, 0, syscall.ESTALE
+		return nil, 0, d.outdated()
 	}
 	return h, fuse.FOPEN_DIRECT_IO | fuse.FOPEN_PARALLEL_DIRECT_WRITES, 0
+}
+
+// errInUse means that the savesets are others than those that a layer has open,
+// which cannot follow.
+var errInUse = errors.New("the savesets changed while the file is in use: who has it open goes on or fails; close it, or unmount, to open it as it is now")
+
+// outdated is why the layer is not of the content of d: the savesets changed
+// since d was looked up, or since the layer was opened.
+func (d *diskFile) outdated() syscall.Errno {
+	if d.identity() != d.content {
+		return syscall.ESTALE
+	}
+	d.lib.log(d.point+"/"+d.name(), errInUse)
+	return syscall.EIO
 }
 
 // errnoOf tells those who write that there is no space, and all else as EIO.

@@ -28,6 +28,7 @@ type Chain struct {
 	index   *index
 	sources []*source // run.source is an index into it, plus one
 	cache   *Cache
+	print   fingerprint
 }
 
 // source is a saveset of a chain.

@@ -123,6 +123,24 @@ func kernelBootID() string {
 	return ""
 }
 
+// COWID returns the id that the changes in the file at path were made for.
+func COWID(path string) (string, error) {
+	f, err := os.Open(cowMapName(path))
+	if err != nil {
+		return "", fmt.Errorf("copy-on-write map: %w", err)
+	}
+	defer f.Close()
+	b := make([]byte, cowHeaderBytes)
+	if err := readFull(f, b, 0); err != nil {
+		return "", fmt.Errorf("copy-on-write map %s: %w", f.Name(), err)
+	}
+	h, err := decodeCOWHeader(b)
+	if err != nil {
+		return "", &cowDamage{f.Name(), 0, err.Error()}
+	}
+	return h.id, nil
+}
+
 // readCOWHeader reads and checks the header of a map file of length bytes
 // against the base that want describes.
 func readCOWHeader(r io.ReaderAt, length int64, want cowHeader, path string) error {

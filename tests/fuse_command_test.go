@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -154,7 +155,7 @@ func TestMountEndsOnSignals(t *testing.T) {
 func TestMountInForeground(t *testing.T) {
 	p := newMountPlace(t)
 	for name, end := range map[string]func(*exec.Cmd) error{
-		"umount":  func(*exec.Cmd) error { return unix.Unmount(p.at, 0) },
+		"umount":  func(*exec.Cmd) error { return unmountAt(p.at) },
 		"SIGTERM": func(c *exec.Cmd) error { return c.Process.Signal(syscall.SIGTERM) },
 		"SIGINT":  func(c *exec.Cmd) error { return c.Process.Signal(syscall.SIGINT) },
 	} {
@@ -245,7 +246,10 @@ func TestMountAfterKill(t *testing.T) {
 		return nil
 	})
 	readsOldOrFails(t, f, p.disk)
-	p.mount(t)
+	var said bytes.Buffer
+	if err := runTo(t, nil, &said, p.program, "mount", p.set, p.at); err != nil || !strings.Contains(said.String(), "whose server died") {
+		t.Errorf("mounting again: %v, %s", err, &said)
+	}
 	p.wantServed(t)
 	if n := strings.Count(string(readFile(t, "/proc/self/mounts")), " "+p.at+" "); n != 1 {
 		t.Errorf("%d mounts", n)
@@ -270,13 +274,16 @@ func (p *mountPlace) alone(t *testing.T, script string) {
 }
 
 // nobody has no rights; the device has the mode that it has on most systems.
-const nobodyScript = `
+const nobodyDevice = `
 mkdir "$tmp/dev"
 mount -t tmpfs tmpfs "$tmp/dev"
 mknod -m 666 "$tmp/dev/fuse" c 10 229
 mount --bind "$tmp/dev/fuse" /dev/fuse
 chown 65534:65534 "$at"
 nobody="setpriv --reuid=65534 --regid=65534 --clear-groups"
+`
+
+const nobodyScript = nobodyDevice + `
 $nobody "$program" mount "$set" "$at"
 $nobody cmp "$disk" "$want"
 test "$($nobody stat -c '%u %a' "$disk")" = "65534 444"
@@ -288,6 +295,13 @@ until $nobody test -e "$disk"; do kill -0 $!; done
 $nobody cmp "$disk" "$want"
 kill $!
 wait $!
+$nobody "$program" mount -f "$set" "$at" &
+until $nobody test -e "$disk"; do kill -0 $!; done
+kill -9 $!
+if wait $!; then exit 1; fi
+$nobody "$program" mount "$set" "$at" 2>&1 | grep "whose server died"
+$nobody cmp "$disk" "$want"
+$nobody fusermount3 -u "$at"
 umount "$tmp/dev"
 `
 
@@ -330,7 +344,7 @@ func TestMountManyTimes(t *testing.T) {
 		if _, err := os.Stat(p.disks()); err != nil {
 			t.Fatal(err)
 		}
-		if err := unix.Unmount(p.at, 0); err != nil {
+		if err := unmountAt(p.at); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -343,4 +357,94 @@ func TestMountRelativePaths(t *testing.T) {
 	t.Chdir(filepath.Dir(p.set))
 	run(t, p.program, "mount", filepath.Base(p.set), "mnt/../mnt/")
 	p.wantServed(t)
+}
+
+// Changes through the command: kept over remounts, however close, and given by
+// the flag, the option, and as an ordinary user.
+func TestMountWritable(t *testing.T) {
+	p := newMountPlace(t)
+	changes := filepath.Join(filepath.Dir(p.set), "changes")
+	kept(t, p.set)
+	for n := range 6 {
+		p.mount(t, [][]string{{"--writable", changes}, {"-o", "rw,writable=" + changes}}[n%2]...)
+		p.wantServed(t)
+		write(t, p.disks(), p.disk, int64(n*20_000), fmt.Sprintf("round %d", n))
+		p.wantServed(t)
+		if n%3 == 2 {
+			if err := syscall.Kill(p.server(t), syscall.SIGTERM); err != nil {
+				t.Fatal(err)
+			}
+			eventually(t, func() error {
+				if p.mounted(t) {
+					return errors.New("still mounted")
+				}
+				return nil
+			})
+		} else {
+			run(t, "umount", p.at)
+		}
+	}
+	p.wantEnd(t)
+	if st := statOf(t, changes); st.Mode&0o777 != 0o700 {
+		t.Errorf("the folder for changes has mode %o", st.Mode)
+	}
+	p.fails(t, "-o", "ro,writable="+changes, p.set, p.at)
+	p.fails(t, "--writable", filepath.Join(p.set, "changes"), p.set, p.at)
+	p.alone(t, writableNobodyScript)
+}
+
+const writableNobodyScript = nobodyDevice + `
+mkdir -m 777 "$tmp/own"
+$nobody "$program" mount --writable "$tmp/own/changes" "$set" "$at"
+test "$($nobody stat -c '%u %a' "$disk")" = "65534 644"
+printf 'by nobody' | $nobody dd of="$disk" conv=notrunc,fsync bs=9 seek=100 2>/dev/null
+$nobody fusermount3 -u "$at"
+$nobody "$program" mount --writable "$tmp/own/changes" "$set" "$at"
+test "$($nobody dd if="$disk" bs=9 skip=100 count=1 2>/dev/null)" = "by nobody"
+$nobody fusermount3 -u "$at"
+umount "$tmp/dev"
+`
+
+// The memory of a server is bounded by --cache, whatever is read.
+func TestMountMemoryIsBounded(t *testing.T) {
+	p := newMountPlace(t)
+	p.disk = noiseDisk(160<<20, 1)
+	wantNil(t, os.Remove(savesetPath(p.set, 0)))
+	builder{level: 1}.mustBuild(t, savesetPath(p.set, 0), p.disk)
+	const bound = 128 << 10 // KiB; the disk has 160 MiB
+	p.mount(t, "--cache", "4M")
+	err := atOnce(4, func(i int) error {
+		f, err := os.Open(p.disks())
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		_, err = io.Copy(io.Discard, io.NewSectionReader(f, int64(i)*40<<20, 40<<20))
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(readFile(t, fmt.Sprintf("/proc/%d/status", p.server(t))))) {
+		if peak, ok := strings.CutPrefix(line, "VmHWM:"); ok {
+			kib, err := strconv.Atoi(strings.TrimSuffix(strings.TrimSpace(peak), " kB"))
+			if err != nil || kib > bound {
+				t.Errorf("the server took %s of memory, %v", strings.TrimSpace(peak), err)
+			}
+			t.Log(line)
+			return
+		}
+	}
+	t.Error("the kernel does not tell how much memory the server took")
+}
+
+// For root, the kernel reads further ahead than it does for FUSE by itself.
+func TestMountRaisesReadahead(t *testing.T) {
+	p := newMountPlace(t)
+	p.mount(t)
+	dev := statOf(t, p.at).Dev
+	path := fmt.Sprintf("/sys/class/bdi/%d:%d/read_ahead_kb", unix.Major(dev), unix.Minor(dev))
+	if kib, err := strconv.Atoi(strings.TrimSpace(string(readFile(t, path)))); err != nil || kib <= 128 {
+		t.Errorf("readahead of %d KiB, %v", kib, err)
+	}
 }

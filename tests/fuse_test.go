@@ -35,16 +35,17 @@ func init() {
 	if os.Getenv(fuseServerEnv) == "" {
 		return
 	}
-	if err := serveFuse(os.Args[1], os.Args[2]); err != nil {
+	if err := serveFuse(os.Args[1], os.Args[2], os.Args[3]); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
 	os.Exit(0)
 }
 
-// serveFuse shows dir at a mount point until SIGTERM or until it is unmounted.
-func serveFuse(dir, at string) error {
-	server, err := fusefs.Mount(dir, at, fusefs.Options{Log: slog.New(slog.NewJSONHandler(os.Stderr, nil))})
+// serveFuse shows dir at a mount point until SIGTERM or until it is unmounted,
+// with a folder for changes or "".
+func serveFuse(dir, at, changes string) error {
+	server, err := fusefs.Mount(dir, at, fusefs.Options{Writable: changes, Log: slog.New(slog.NewJSONHandler(os.Stderr, nil))})
 	if err != nil {
 		return err
 	}
@@ -55,13 +56,13 @@ func serveFuse(dir, at string) error {
 		_ = server.Unmount()
 	}()
 	fmt.Println("ready")
-	server.Wait()
-	return nil
+	return server.Wait()
 }
 
 // fuseMount is a mounted view and the process that serves it.
 type fuseMount struct {
 	at      string
+	changes string // folder for them, ""
 	logPath string
 	cmd     *exec.Cmd
 	exited  chan error
@@ -70,7 +71,13 @@ type fuseMount struct {
 // mountFuse shows dir until the test ends.
 func mountFuse(t testing.TB, dir string) *fuseMount {
 	t.Helper()
-	m := &fuseMount{at: filepath.Join(t.TempDir(), "mnt"), exited: make(chan error, 1)}
+	return mountWritable(t, dir, "")
+}
+
+// mountWritable is mountFuse with a folder for changes.
+func mountWritable(t testing.TB, dir, changes string) *fuseMount {
+	t.Helper()
+	m := &fuseMount{changes: changes, at: filepath.Join(t.TempDir(), "mnt"), exited: make(chan error, 1)}
 	m.logPath = m.at + ".log"
 	if err := os.Mkdir(m.at, 0o755); err != nil {
 		t.Fatal(err)
@@ -92,7 +99,7 @@ func (m *fuseMount) start(dir string) error {
 		return err
 	}
 	defer log.Close()
-	m.cmd = exec.Command(os.Args[0], dir, m.at)
+	m.cmd = exec.Command(os.Args[0], dir, m.at, m.changes)
 	m.cmd.Env = append(os.Environ(), fuseServerEnv+"=1")
 	m.cmd.Stderr = log
 	out, err := m.cmd.StdoutPipe()
@@ -117,7 +124,7 @@ func (m *fuseMount) stop() error {
 	if m.exited == nil {
 		return nil
 	}
-	err := unix.Unmount(m.at, 0)
+	err := unmountAt(m.at)
 	if err != nil { // still used: that is an error, but nothing stays mounted
 		_ = unix.Unmount(m.at, unix.MNT_DETACH)
 	}
@@ -350,4 +357,14 @@ func snapshot(t testing.TB, dir string) string {
 func fuseDate(n int) time.Time {
 	id := fmt.Sprintf("virtnbdbackup.%d", n)
 	return builder{}.meta(format.Name{Disk: "vda", Level: format.Inc, ID: id}).Date
+}
+
+// unmountAt unmounts a place. Programs that look into whatever appears, such as
+// udev, may use it for a moment.
+func unmountAt(at string) error {
+	for deadline := time.Now().Add(nbdPatience / 2); ; time.Sleep(10 * time.Millisecond) {
+		if err := unix.Unmount(at, 0); !errors.Is(err, syscall.EBUSY) || time.Now().After(deadline) {
+			return err
+		}
+	}
 }

@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"virtnb/format"
+	"virtnb/tests/testbed"
 )
 
 // What package format writes must be restored by virtnbdrestore to the very
@@ -255,7 +256,7 @@ func (s *interopSet) restore(t *testing.T, d *interopDisk, n int) error {
 	defer os.RemoveAll(tmp)
 	out := filepath.Join(tmp, "out")
 	sock := filepath.Join(tmp, "sock")
-	cmd := exec.CommandContext(t.Context(), "virtnbdrestore", "-U", "test:///default", "-n",
+	cmd := exec.CommandContext(t.Context(), testbed.PeerRestoreProgram, "-U", "test:///default", "-n",
 		"-i", s.dir, "-o", out, "-d", d.name, "--until", s.names[n], "-f", sock, "-L", filepath.Join(tmp, "log"))
 	cmd.Env = append(os.Environ(), "TMPDIR="+tmp, "HOME="+tmp)
 	log, err := cmd.CombinedOutput()
@@ -292,7 +293,7 @@ func compareDisk(ctx context.Context, image string, want []byte) error {
 // convertUnlocked converts an image to raw as soon as the NBD server that
 // virtnbdrestore started, and left to end alone, gave up its lock on it.
 func convertUnlocked(ctx context.Context, image, raw string) error {
-	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(nbdPatience); ; time.Sleep(20 * time.Millisecond) {
 		out, err := exec.CommandContext(ctx, "qemu-img", "convert", "-O", "raw", image, raw).CombinedOutput()
 		if err == nil {
 			return nil

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Command virtnb works with the backups that virtnbdbackup makes of virtual
-// machines. This package has flags and exit statuses, the work is done by the
-// command packages.
+// Command virtnb backs up virtual machines in the format of virtnbdbackup, and
+// works with such backups. This package has flags and exit statuses, the work is
+// done by the command packages.
 package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -15,18 +16,23 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"virtnb/backupcmd"
 	"virtnb/restorecmd"
 )
 
 // version is set by the linker.
 var version = "development"
 
-// Exit statuses. Finishing with warnings in strict mode, status 2, belongs to
-// commands to come.
+// Exit statuses. Peers have others, too.
 const (
 	exitSuccess = 0
 	exitFailure = 1
 )
+
+// peers are the commands of virtnb that take the place of another program.
+var peers = []peer{
+	{"backup", "virtnbdbackup", "save the disks of a virtual machine", backupcmd.Main},
+}
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
@@ -36,6 +42,9 @@ func main() {
 
 // run is main with everything given in.
 func run(ctx context.Context, args []string, out, errOut io.Writer) int {
+	if p, ok := calledAs(peers, args); ok {
+		return p.run(ctx, p.program, args[1:])
+	}
 	if isMountHelper(args) {
 		return report(errOut, runMountHelper(ctx, args, errOut))
 	}
@@ -44,6 +53,9 @@ func run(ctx context.Context, args []string, out, errOut io.Writer) int {
 }
 
 func report(errOut io.Writer, err error) int {
+	if status := peerStatus(0); errors.As(err, &status) {
+		return int(status)
+	}
 	if err != nil {
 		fmt.Fprintf(errOut, "virtnb: %v\n", err)
 		return exitFailure
@@ -52,9 +64,9 @@ func report(errOut io.Writer, err error) int {
 }
 
 func newApp(out, errOut io.Writer) *cli.App {
-	return &cli.App{
+	app := &cli.App{
 		Name:                 "virtnb",
-		Usage:                "bring virtual machines back from virtnbdbackup backups",
+		Usage:                "back up virtual machines, and bring them back",
 		Version:              version,
 		HideHelpCommand:      true,
 		Writer:               out,
@@ -65,6 +77,10 @@ func newApp(out, errOut io.Writer) *cli.App {
 		Action:               unknownCommand,
 		Commands:             []*cli.Command{listCommand(out), mountCommand(errOut)},
 	}
+	for _, p := range peers {
+		app.Commands = append(app.Commands, p.cli())
+	}
+	return app
 }
 
 func usageError(c *cli.Context, err error, _ bool) error {

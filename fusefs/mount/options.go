@@ -5,11 +5,12 @@ package mount
 import (
 	"fmt"
 	"io"
-	"math"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
+
+	"virtnb/internal/size"
 )
 
 // Options are what to mount, where and how.
@@ -83,16 +84,14 @@ func (o *Options) apply(option string) (err error) {
 	return err
 }
 
-// ParseSize reads a number of bytes with a unit, as in "64M".
+// ParseSize reads the size of the cache: a number of bytes with a unit, as in
+// "64M".
 func ParseSize(text string) (int64, error) {
-	number := strings.TrimRight(text, "iBbKkMmGgTt")
-	unit := strings.ToUpper(strings.TrimSuffix(strings.TrimSuffix(text[len(number):], "B"), "i"))
-	n, err := strconv.ParseInt(number, 10, 64)
-	shift, known := map[string]int{"": 0, "K": 10, "M": 20, "G": 30, "T": 40}[unit]
-	if err != nil || !known || n <= 0 || n > math.MaxInt64>>shift {
-		return 0, fmt.Errorf("cache size %q is not a size like 64M or 1G", text)
+	n, err := size.Parse(text)
+	if err != nil {
+		return 0, fmt.Errorf("cache size: %w", err)
 	}
-	return n << shift, nil
+	return n, nil
 }
 
 // complete checks the options against each other and makes paths absolute: the

@@ -1,0 +1,189 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package backupcmd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+
+	"virtnb/internal/domainxml"
+	"virtnb/internal/host"
+	"virtnb/internal/qemu"
+)
+
+// Where the NBD servers are that give the data. On this machine it is a unix
+// socket. On another one it is a unix socket there as well, which we reach
+// through SSH, so that the data of the guest crosses the network encrypted;
+// with --tls or --nbd-ip, or without SSH, it is a TCP port, as virtnbdbackup
+// has it always.
+
+// endpoint is how to reach a server from here.
+type endpoint struct {
+	socket string // or:
+	host   string
+	port   int
+	tls    bool
+}
+
+// server is the NBD server of a job.
+type server struct {
+	at      endpoint // as the domain's host sees it
+	reach   endpoint // as we do
+	closers []func() error
+}
+
+// job is the part of the job's description that says where the server is.
+func (s *server) job() domainxml.BackupJob {
+	if s.at.socket != "" {
+		return domainxml.BackupJob{Socket: s.at.socket}
+	}
+	return domainxml.BackupJob{Host: s.at.host, Port: s.at.port, TLS: s.at.tls}
+}
+
+// identity tells the job from those of others, as domainxml.BackupServer does.
+func (s *server) identity() string {
+	if s.at.socket != "" {
+		return s.at.socket
+	}
+	return s.at.host + ":" + strconv.Itoa(s.at.port)
+}
+
+func (s *server) close() {
+	for i := len(s.closers) - 1; i >= 0; i-- {
+		_ = s.closers[i]()
+	}
+	s.closers = nil
+}
+
+// overTCP says whether data comes through a port of the domain's host.
+func (r *run) overTCP() bool {
+	h := r.o.Host
+	return r.remote() && (h.TLS || h.NBDIP != "" || !r.overSSH())
+}
+
+// listen decides where the job's server is to be.
+func (r *run) listen(ctx context.Context) error {
+	r.server = &server{}
+	switch {
+	case !r.remote():
+		socket, err := filepath.Abs(r.o.SocketFile)
+		if err != nil {
+			return err
+		}
+		if err := vacant(socket); err != nil {
+			return fmt.Errorf("socket of the NBD server: %w; use --socketfile, or remove it if nobody has it", err)
+		}
+		r.server.at = endpoint{socket: socket}
+		r.server.reach = r.server.at
+		r.log.Info(fmt.Sprintf("Local NDB Endpoint socket: [%s]", socket))
+	case r.overTCP():
+		at, err := r.tcp(0)
+		if err != nil {
+			return err
+		}
+		r.server.at, r.server.reach = at, at
+		r.log.Info(fmt.Sprintf("Remote: NDB Endpoint socket: [%s:%d]", at.host, at.port))
+	default:
+		r.server.at = endpoint{socket: r.o.SocketFile}
+		r.log.Info(fmt.Sprintf("Remote: NDB Endpoint socket: [%s:%s]", r.host, r.o.SocketFile))
+		if err := r.forward(ctx, r.server); err != nil {
+			return err
+		}
+	}
+	r.log.Info(fmt.Sprintf("Temporary scratch file target directory: [%s]", r.o.ScratchDir))
+	return r.makeScratchDir()
+}
+
+// tcp is a port of the domain's host.
+func (r *run) tcp(number int) (endpoint, error) {
+	e := endpoint{host: r.o.Host.NBDIP, port: r.o.Host.NBDPort + number, tls: r.o.Host.TLS}
+	if e.host == "" {
+		var err error
+		if e.host, err = r.conn.GetHostname(); err != nil {
+			return e, err
+		}
+	}
+	if !e.tls && number == 0 {
+		r.log.Info("The data of the guest crosses the network unencrypted: use --tls, or leave --nbd-ip out to send it through SSH")
+	}
+	return e, nil
+}
+
+// forward makes a socket here that leads to the one there.
+func (r *run) forward(ctx context.Context, s *server) error {
+	dir, err := os.MkdirTemp("", "virtnb-")
+	if err != nil {
+		return err
+	}
+	s.closers = append(s.closers, func() error { return os.RemoveAll(dir) })
+	s.reach = endpoint{socket: filepath.Join(dir, "nbd")}
+	f, err := host.Forward(ctx, r.host, "unix", s.at.socket, s.reach.socket)
+	if err != nil {
+		return err
+	}
+	s.closers = append(s.closers, f.Close)
+	return nil
+}
+
+// makeScratchDir makes the folder for scratch files on the domain's host.
+func (r *run) makeScratchDir() error {
+	if r.remote() && !r.overSSH() {
+		return nil
+	}
+	if err := r.host.Mkdir(r.o.ScratchDir, 0o700); err != nil {
+		return fmt.Errorf("folder for scratch files: %w", err)
+	}
+	return nil
+}
+
+// offlineServer is a qemu-nbd for one disk of a domain that is off.
+type offlineServer struct {
+	server
+	process *qemu.Server
+}
+
+func (s *offlineServer) close() error {
+	s.server.close()
+	return s.process.Stop()
+}
+
+// serveOffline starts qemu-nbd for a disk. The caller closes it.
+func (r *run) serveOffline(ctx context.Context, d disk, number int) (*offlineServer, error) {
+	if r.remote() && !r.overSSH() {
+		return nil, errors.New("the images of a domain that is off can be read on its host only: use a URI with qemu+ssh")
+	}
+	s := &offlineServer{}
+	e := qemu.Export{Path: d.Path, Format: d.Format, Name: d.Target}
+	if r.plan.parent != "" && !d.whole {
+		e.Bitmap = r.plan.parent
+	}
+	var err error
+	if r.overTCP() {
+		if s.at, err = r.tcp(number); err != nil {
+			return nil, err
+		}
+		s.reach = s.at
+		e.Address, e.Port = s.at.host, s.at.port
+		if s.at.tls {
+			e.TLSDir = r.o.Host.TLSCert
+		}
+	} else {
+		s.at.socket = fmt.Sprintf("%s.%s", r.o.SocketFile, d.Target)
+		s.reach = s.at
+		e.Socket = s.at.socket
+	}
+	r.log.Info(fmt.Sprintf("Offline backup, starting NDB server, socket: [%s]", s.identity()))
+	if s.process, err = qemu.ServeReadOnly(ctx, r.host, e); err != nil {
+		return nil, fmt.Errorf("disk %s: %w", d.Target, err)
+	}
+	if r.remote() && s.at.socket != "" {
+		if err := r.forward(ctx, &s.server); err != nil {
+			return nil, errors.Join(err, s.close())
+		}
+	}
+	return s, nil
+}
