@@ -37,7 +37,7 @@ func (l *library) chainFacts(c *catalogue, p *format.Point, parts bool) *facts {
 	content := l.identity(p)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	f := c.disks[p]
+	f := c.disks[p.File]
 	if f != nil && f.content == content && (f.table != nil || !parts) {
 		return f
 	}
@@ -57,7 +57,7 @@ func (l *library) chainFacts(c *catalogue, p *format.Point, parts bool) *facts {
 		// How much of it is data is not known: cp must not take it for empty.
 		f = &facts{content: content, size: p.Meta.VirtualSize, allocated: p.Meta.VirtualSize, table: []format.Extent{}}
 	}
-	c.disks[p] = f
+	c.note(p, f)
 	return f
 }
 
