@@ -177,6 +177,14 @@ func (d *diskFile) find() (*format.Point, *catalogue, error) {
 	return p, c, err
 }
 
+// lookAgain makes what identity says next not older than now.
+func (d *diskFile) lookAgain() {
+	if p, _, err := d.find(); err == nil && p.Err == nil {
+		files, _ := p.Files()
+		_, _ = d.lib.pool.Identity(files) // lookup has the same error
+	}
+}
+
 // lookup returns what the file shows now.
 func (d *diskFile) lookup() (view, error) {
 	p, c, err := d.find()
@@ -237,6 +245,7 @@ func (d *diskFile) Open(ctx context.Context, flags uint32) (fusefs.FileHandle, u
 	if write && d.lib.opts.Writable == "" {
 		return nil, 0, syscall.EROFS
 	}
+	d.lookAgain()
 	v, err := d.lookup()
 	if err != nil {
 		return nil, 0, gone(err)
