@@ -37,7 +37,7 @@ func (l *library) chainFacts(c *catalogue, p *format.Point, parts bool) *facts {
 	content := l.identity(p)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	f := c.disks[p]
+	f := c.disks[p.File]
 	if f != nil && f.content == content && (f.table != nil || !parts) {
 		return f
 	}
@@ -57,7 +57,7 @@ func (l *library) chainFacts(c *catalogue, p *format.Point, parts bool) *facts {
 		// How much of it is data is not known: cp must not take it for empty.
 		f = &facts{content: content, size: p.Meta.VirtualSize, allocated: p.Meta.VirtualSize, table: []format.Extent{}}
 	}
-	c.disks[p] = f
+	c.note(p, f)
 	return f
 }
 
@@ -180,6 +180,14 @@ func (d *diskFile) find() (*format.Point, *catalogue, error) {
 	return p, c, err
 }
 
+// lookAgain makes what identity says next not older than now.
+func (d *diskFile) lookAgain() {
+	if p, _, err := d.find(); err == nil && p.Err == nil {
+		files, _ := p.Files()
+		_, _ = d.lib.pool.Identity(files) // lookup has the same error
+	}
+}
+
 // lookup returns what the file shows now.
 func (d *diskFile) lookup() (view, error) {
 	p, c, err := d.find()
@@ -240,6 +248,7 @@ func (d *diskFile) Open(ctx context.Context, flags uint32) (fusefs.FileHandle, u
 	if write && d.lib.opts.Writable == "" {
 		return nil, 0, syscall.EROFS
 	}
+	d.lookAgain()
 	v, err := d.lookup()
 	if err != nil {
 		return nil, 0, gone(err)

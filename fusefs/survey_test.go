@@ -237,3 +237,46 @@ func writeTable(t *testing.T, file, script string) {
 	}
 	writePoint(t, file, meta, 0, b[:4096])
 }
+
+// What is known of a set is kept when its folder changes.
+func TestListingAfterPointIsAdded(t *testing.T) {
+	const points = 20
+	dir := manyPoints(t, points)
+	newest := filepath.Join(dir, fmt.Sprintf("vda.inc.virtnbdbackup.%d.data", points-1))
+	aside := filepath.Join(t.TempDir(), "aside")
+	if err := os.Rename(newest, aside); err != nil {
+		t.Fatal(err)
+	}
+	lib := readOnlyLibrary(t, dir)
+	list(t, lib)
+	if err := os.Rename(aside, newest); err != nil {
+		t.Fatal(err)
+	}
+	for n := 0; n < points; { // the folder is read again after a while
+		n = list(t, lib)
+	}
+	if lib.walked.Load() != points || lib.opened.Load() != 1 {
+		t.Errorf("%d savesets were walked and %d chains opened", lib.walked.Load(), lib.opened.Load())
+	}
+	if err := os.Rename(newest, aside); err != nil {
+		t.Fatal(err)
+	}
+	for n := points; n == points; {
+		n = list(t, lib)
+	}
+}
+
+// Facts of savesets that are gone do not pile up.
+func TestFactsOfGonePoints(t *testing.T) {
+	lib := readOnlyLibrary(t, manyPoints(t, 3))
+	c, err := lib.set(lib.dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range 100 {
+		c.note(&format.Point{File: fmt.Sprint(i)}, &facts{})
+	}
+	if len(c.disks) > 7 {
+		t.Errorf("facts of %d savesets are kept for a set of 3", len(c.disks))
+	}
+}
