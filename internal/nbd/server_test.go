@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -25,7 +26,7 @@ import (
 // patience is how long a test waits for another program before it fails.
 const patience = 60 * time.Second
 
-func must(t *testing.T, err error) {
+func must(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)
@@ -33,7 +34,7 @@ func must(t *testing.T, err error) {
 }
 
 // run runs a program and returns what it writes.
-func run(t *testing.T, name string, args ...string) string {
+func run(t testing.TB, name string, args ...string) string {
 	t.Helper()
 	cmd := exec.Command(name, args...)
 	var errs bytes.Buffer
@@ -45,14 +46,14 @@ func run(t *testing.T, name string, args ...string) string {
 	return string(out)
 }
 
-// process runs a server until the test ends.
-func process(t *testing.T, name string, args ...string) *os.Process {
+// process runs a server until stop is called, or the test ends.
+func process(t testing.TB, name string, args ...string) (p *os.Process, stop func()) {
 	t.Helper()
 	cmd := exec.Command(name, args...)
 	var log bytes.Buffer
 	cmd.Stderr = &log
 	must(t, cmd.Start())
-	t.Cleanup(func() {
+	stop = sync.OnceFunc(func() {
 		cmd.Process.Signal(syscall.SIGTERM)
 		killer := time.AfterFunc(patience, func() { cmd.Process.Kill() })
 		defer killer.Stop()
@@ -61,15 +62,23 @@ func process(t *testing.T, name string, args ...string) *os.Process {
 			t.Logf("%s:\n%s", cmd, &log)
 		}
 	})
-	return cmd.Process
+	t.Cleanup(stop)
+	return cmd.Process, stop
 }
 
-// qemuNBD serves an image as export "disk" and returns the socket. It need not
-// listen yet.
+// serve serves an image as export "disk" until stop is called, or the test
+// ends. It need not listen yet.
+func serve(t testing.TB, image string, args ...string) (socket string, stop func()) {
+	t.Helper()
+	socket = filepath.Join(t.TempDir(), "s")
+	_, stop = process(t, "qemu-nbd", append([]string{"-r", "-t", "-e", "8", "-k", socket, "-x", "disk", "-f", "qcow2", image}, args...)...)
+	return socket, stop
+}
+
+// qemuNBD is serve for a whole test.
 func qemuNBD(t *testing.T, image string, args ...string) string {
 	t.Helper()
-	socket := filepath.Join(t.TempDir(), "s")
-	process(t, "qemu-nbd", append([]string{"-r", "-t", "-e", "8", "-k", socket, "-x", "disk", "-f", "qcow2", image}, args...)...)
+	socket, _ := serve(t, image, args...)
 	return socket
 }
 
