@@ -314,7 +314,7 @@ func wantGoroutines(t *testing.T, n int) {
 func TestServerDies(t *testing.T) {
 	socket := filepath.Join(t.TempDir(), "s")
 	image := qcow2(t, 64<<20, "", "write -P 1 0 64M")
-	server, _ := process(t, "qemu-nbd", "-r", "-t", "-e", "4", "-k", socket, "-x", "disk", "-f", "qcow2", image)
+	server := process(t, "qemu-nbd", "-r", "-t", "-e", "4", "-k", socket, "-x", "disk", "-f", "qcow2", image)
 	c := connect(t, socket, Options{Contexts: []string{Allocation}, Connections: 4})
 	n := 0
 	var last error

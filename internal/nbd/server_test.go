@@ -14,7 +14,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -26,7 +25,7 @@ import (
 // patience is how long a test waits for another program before it fails.
 const patience = 60 * time.Second
 
-func must(t testing.TB, err error) {
+func must(t *testing.T, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)
@@ -34,7 +33,7 @@ func must(t testing.TB, err error) {
 }
 
 // run runs a program and returns what it writes.
-func run(t testing.TB, name string, args ...string) string {
+func run(t *testing.T, name string, args ...string) string {
 	t.Helper()
 	cmd := exec.Command(name, args...)
 	var errs bytes.Buffer
@@ -46,14 +45,14 @@ func run(t testing.TB, name string, args ...string) string {
 	return string(out)
 }
 
-// process runs a server until stop is called, or the test ends.
-func process(t testing.TB, name string, args ...string) (p *os.Process, stop func()) {
+// process runs a server until the test ends.
+func process(t *testing.T, name string, args ...string) *os.Process {
 	t.Helper()
 	cmd := exec.Command(name, args...)
 	var log bytes.Buffer
 	cmd.Stderr = &log
 	must(t, cmd.Start())
-	stop = sync.OnceFunc(func() {
+	t.Cleanup(func() {
 		cmd.Process.Signal(syscall.SIGTERM)
 		killer := time.AfterFunc(patience, func() { cmd.Process.Kill() })
 		defer killer.Stop()
@@ -62,23 +61,15 @@ func process(t testing.TB, name string, args ...string) (p *os.Process, stop fun
 			t.Logf("%s:\n%s", cmd, &log)
 		}
 	})
-	t.Cleanup(stop)
-	return cmd.Process, stop
+	return cmd.Process
 }
 
-// serve serves an image as export "disk" until stop is called, or the test
-// ends. It need not listen yet.
-func serve(t testing.TB, image string, args ...string) (socket string, stop func()) {
-	t.Helper()
-	socket = filepath.Join(t.TempDir(), "s")
-	_, stop = process(t, "qemu-nbd", append([]string{"-r", "-t", "-e", "8", "-k", socket, "-x", "disk", "-f", "qcow2", image}, args...)...)
-	return socket, stop
-}
-
-// qemuNBD is serve for a whole test.
+// qemuNBD serves an image as export "disk" and returns the socket. It need not
+// listen yet.
 func qemuNBD(t *testing.T, image string, args ...string) string {
 	t.Helper()
-	socket, _ := serve(t, image, args...)
+	socket := filepath.Join(t.TempDir(), "s")
+	process(t, "qemu-nbd", append([]string{"-r", "-t", "-e", "8", "-k", socket, "-x", "disk", "-f", "qcow2", image}, args...)...)
 	return socket
 }
 

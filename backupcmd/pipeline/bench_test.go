@@ -1,26 +1,23 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package nbd
+package pipeline
 
 import (
-	"cmp"
-	"context"
-	"errors"
+	"bytes"
 	"flag"
-	"iter"
 	"math/rand/v2"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"runtime"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
 	"virtnb/format"
+	"virtnb/internal/nbd"
 )
-
-// frame is how many bytes a compressed frame holds.
-const frame = 256 << 10
 
 // gib is the size of the disk; the file system needs one and a half times that.
 var gib = flag.Int64("gib", 1, "size of the benchmark's disk in GiB")
@@ -30,12 +27,12 @@ var gib = flag.Int64("gib", 1, "size of the benchmark's disk in GiB")
 // how many times as fast as that we are, x-lz4 how many times as fast as the bare
 // compression on all processors. Set TMPDIR to choose the file system.
 //
-//	go test -run '^$' -bench Copy ./internal/nbd -gib 4
+//	go test -run '^$' -bench Copy ./backupcmd/pipeline -gib 4
 func BenchmarkCopy(b *testing.B) {
 	size := *gib << 30
-	for name, length := range map[string]int64{"runs of 8 MiB": 8 << 20, "runs of a cluster": 64 << 10} {
+	for name, run := range map[string]int64{"runs of 8 MiB": 8 << 20, "runs of a cluster": 64 << 10} {
 		dir := b.TempDir()
-		image := benchImage(b, dir, size, length)
+		image := benchImage(b, dir, size, run)
 		socket, _ := serve(b, image)
 		for _, c := range []struct {
 			name  string
@@ -84,7 +81,7 @@ func noise(p []byte, seed uint64) {
 }
 
 // benchImage is an image with data in every second run.
-func benchImage(b *testing.B, dir string, size, length int64) string {
+func benchImage(b *testing.B, dir string, size, run int64) string {
 	b.Helper()
 	raw, image := filepath.Join(dir, "raw"), filepath.Join(dir, "disk.qcow2")
 	f, err := os.Create(raw)
@@ -92,8 +89,8 @@ func benchImage(b *testing.B, dir string, size, length int64) string {
 		b.Fatal(err)
 	}
 	defer f.Close()
-	p := make([]byte, length)
-	for off := int64(0); off < size; off += 2 * length {
+	p := make([]byte, run)
+	for off := int64(0); off < size; off += 2 * run {
 		noise(p, uint64(off))
 		if _, err := f.WriteAt(p, off); err != nil {
 			b.Fatal(err)
@@ -102,7 +99,7 @@ func benchImage(b *testing.B, dir string, size, length int64) string {
 	if err := f.Truncate(size); err != nil {
 		b.Fatal(err)
 	}
-	run(b, "qemu-img", "convert", "-f", "raw", "-O", "qcow2", raw, image)
+	command(b, "qemu-img", "convert", "-f", "raw", "-O", "qcow2", raw, image)
 	os.Remove(raw)
 	return image
 }
@@ -114,20 +111,15 @@ func benchCopy(b *testing.B, socket, path string, level int, isRaw bool) {
 		b.Fatal(err)
 	}
 	defer f.Close()
-	c, err := Connect(b.Context(), Options{Socket: socket, Export: "disk", Contexts: []string{Allocation}, Connections: 4})
+	c, err := nbd.Connect(b.Context(), nbd.Options{Socket: socket, Export: "disk", Contexts: []string{nbd.Allocation}, Connections: 4})
 	if err != nil {
 		b.Fatal(err)
 	}
 	defer c.Close()
-	q := Query{Allocation: true}
+	o := Options{Query: nbd.Query{Allocation: true}, Level: level}
 	if isRaw {
-		for p, err := range c.Read(b.Context(), c.Extents(b.Context(), q), ReadOptions{}) {
-			if err == nil && !p.Zero {
-				_, err = f.WriteAt(p.Data, p.Start)
-			}
-			if err != nil {
-				b.Fatal(err)
-			}
+		if _, err := Raw(b.Context(), c, f, o); err != nil {
+			b.Fatal(err)
 		}
 		return
 	}
@@ -135,34 +127,12 @@ func benchCopy(b *testing.B, socket, path string, level int, isRaw bool) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	if err := errors.Join(writeSaveset(b.Context(), c, c.Extents(b.Context(), q), w, level, ReadOptions{}), w.Finish()); err != nil {
+	if _, err := Saveset(b.Context(), c, w, o); err != nil {
 		b.Fatal(err)
 	}
-}
-
-// writeSaveset reads what extents tell into w, as a backup does.
-func writeSaveset(ctx context.Context, c *Client, extents iter.Seq2[Extent, error], w *format.Writer, level int, o ReadOptions) error {
-	if level != 0 {
-		o.Piece = cmp.Or(o.Piece, frame)
-		o.Transform = func(dst, src []byte) ([]byte, error) { return format.CompressFrame(dst, src, level) }
+	if err := w.Finish(); err != nil {
+		b.Fatal(err)
 	}
-	for p, err := range c.Read(ctx, extents, o) {
-		switch {
-		case err != nil:
-		case p.Zero:
-			err = w.Zero(p.Extent.Extent)
-		case level != 0:
-			err = w.Compressed(p.Extent.Extent, p.Data)
-		case p.Start == p.Of.Start:
-			err = errors.Join(w.Start(p.Of), w.Append(p.Data))
-		default:
-			err = w.Append(p.Data)
-		}
-		if err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // compressOnly compresses what a copy does, on all processors, from memory that
@@ -172,10 +142,10 @@ func compressOnly(b *testing.B, size int64, level int) {
 	n := runtime.GOMAXPROCS(0)
 	for range n {
 		wg.Go(func() {
-			p := make([]byte, frame)
+			p := make([]byte, defaultFrame)
 			noise(p, 1)
 			var out []byte
-			for range size / frame / int64(n) {
+			for range size / defaultFrame / int64(n) {
 				var err error
 				if out, err = format.CompressFrame(out[:0], p, level); err != nil {
 					b.Error(err)
@@ -188,5 +158,37 @@ func compressOnly(b *testing.B, size int64, level int) {
 
 func nbdcopy(b *testing.B, socket, path string) {
 	b.Helper()
-	run(b, "nbdcopy", "nbd+unix:///disk?socket="+socket, path)
+	command(b, "nbdcopy", "nbd+unix:///disk?socket="+socket, path)
+}
+
+func command(t testing.TB, name string, args ...string) string {
+	t.Helper()
+	out, err := exec.Command(name, args...).CombinedOutput()
+	if err != nil {
+		t.Fatalf("%s %v: %v\n%s", name, args, err, out)
+	}
+	return string(out)
+}
+
+// serve runs qemu-nbd for an image until stop is called, or the test ends.
+func serve(t testing.TB, image string, args ...string) (socket string, stop func()) {
+	t.Helper()
+	socket = filepath.Join(t.TempDir(), "s")
+	cmd := exec.Command("qemu-nbd", append([]string{"-r", "-t", "-e", "8", "-k", socket, "-x", "disk", "-f", "qcow2", image}, args...)...)
+	var log bytes.Buffer
+	cmd.Stderr = &log
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	stop = sync.OnceFunc(func() {
+		cmd.Process.Signal(syscall.SIGTERM)
+		killer := time.AfterFunc(time.Minute, func() { cmd.Process.Kill() })
+		defer killer.Stop()
+		cmd.Wait()
+		if t.Failed() {
+			t.Logf("%s:\n%s", cmd, &log)
+		}
+	})
+	t.Cleanup(stop)
+	return socket, stop
 }
