@@ -40,6 +40,7 @@ type journal struct {
 	Checkpoint string `json:"checkpoint,omitempty"`
 	Parent     string `json:"parent,omitempty"` // the checkpoint before, which takes the bitmap back
 	Begun      bool   `json:"begun,omitempty"`
+	First      bool   `json:"first,omitempty"` // it begins a chain: checkpoints that the set listed before are of none
 	// Retired are checkpoints of earlier chains, to be deleted once this one counts.
 	Retired []string `json:"retired,omitempty"`
 
@@ -154,6 +155,9 @@ func (j *journal) finish() error {
 	}
 	if j.Checkpoint == "" {
 		return nil
+	}
+	if j.First {
+		return j.target.listCheckpoints([]string{j.Checkpoint})
 	}
 	return j.target.addCheckpoint(j.Checkpoint)
 }

@@ -4,7 +4,9 @@ package backupcmd
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net"
 	"time"
@@ -142,8 +144,25 @@ func hasQcow(disks []disk) bool {
 	return false
 }
 
-// nameFiles gives the disks their savesets, none of which may exist.
+// nameFiles gives the disks their savesets, none of which may exist. Where they
+// are named by their time, an earlier backup of the same second has that name.
 func (r *run) nameFiles() error {
+	err := r.nameFilesNow()
+	for range 3 {
+		if !errors.Is(err, fs.ErrExist) || r.plan.level != format.Diff {
+			break
+		}
+		time.Sleep(time.Until(r.plan.date.Truncate(time.Second).Add(time.Second)))
+		r.plan.date = time.Now()
+		if r.plan.whole {
+			r.plan.checkpoint = r.plan.diffName()
+		}
+		err = r.nameFilesNow()
+	}
+	return err
+}
+
+func (r *run) nameFilesNow() error {
 	for i := range r.disks {
 		d := &r.disks[i]
 		d.file = r.plan.saveset(d.Target, d.raw())
@@ -298,6 +317,7 @@ func (r *run) newJournal() *journal {
 	}
 	if r.plan.creates {
 		j.Checkpoint = r.plan.checkpoint
+		j.First = r.plan.level == format.Full
 		j.CheckpointXML = r.target.checkpointFile(r.plan.checkpoint)
 		if r.chain.valid {
 			j.Parent = r.plan.parent
