@@ -53,7 +53,7 @@ func (r *run) listCheckpoints() ([]domainxml.Checkpoint, error) {
 }
 
 // errForeign means that somebody else's checkpoints are in the domain's chain.
-var errForeign = errors.New("Foreign checkpoint found") //nolint:staticcheck // the peer's words
+var errForeign = errors.New("Foreign checkpoint found")
 
 // checkForeign refuses domains with checkpoints of others: the changes since
 // such a one are in no bitmap of ours alone.

@@ -4,7 +4,6 @@ package backupcmd
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -204,10 +203,7 @@ func (r *run) saveOnline(ctx context.Context) (err error) {
 	if r.o.StartOnly {
 		return r.leaveRunning()
 	}
-	if err := r.copyAndCommit(ctx); err != nil {
-		return err
-	}
-	return nil
+	return r.copyAndCommit(ctx)
 }
 
 // copyAndCommit is what follows when the disks can be read.
@@ -317,6 +313,3 @@ func (r *run) leaveRunning() error {
 	r.log.Info(fmt.Sprintf("The job goes on until it is ended with --killonly; the next backup takes checkpoint [%s] back", r.journal.Checkpoint))
 	return nil
 }
-
-// errFailed is what is said of a backup that failed and was taken back.
-var errFailed = errors.New("Error during backup") //nolint:staticcheck // the peer's words

@@ -127,7 +127,7 @@ func (t *target) checkpoints() ([]string, error) {
 		text, err = os.ReadFile(t.cptFile())
 	}
 	if err != nil {
-		return nil, fmt.Errorf("Failed to read checkpoint file: [%w]", err) //nolint:staticcheck // the peer's words
+		return nil, fmt.Errorf("Failed to read checkpoint file: [%w]", err)
 	}
 	var names []string
 	if err := json.Unmarshal(text, &names); err != nil {

@@ -131,7 +131,7 @@ func (o *Options) checkTLS(unix bool) error {
 
 // apply sets h up.
 func (o *Options) apply(h *libnbd.Libnbd) error {
-	errs := []error{h.SetExportName(o.Export), h.SetFullInfo(true)}
+	errs := []error{h.SetExportName(o.Export)}
 	for _, name := range o.Contexts {
 		errs = append(errs, h.AddMetaContext(name))
 	}

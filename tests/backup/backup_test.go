@@ -30,7 +30,7 @@ import (
 const patience = time.Minute
 
 // theirs is the program that virtnb replaces, of version 1.9.15.
-var theirs = []string{"virtnbdbackup"}
+var theirs = []string{testbed.PeerBackupProgram}
 
 // ours is the program under test. To see whether a test is right about
 // virtnbdbackup too, VIRTNB_BACKUP=virtnbdbackup runs that in its place.
