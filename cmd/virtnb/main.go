@@ -75,7 +75,10 @@ func newApp(out, errOut io.Writer) *cli.App {
 		ExitErrHandler:       func(*cli.Context, error) {}, // run reports
 		OnUsageError:         usageError,
 		Action:               unknownCommand,
-		Commands:             []*cli.Command{listCommand(out), mountCommand(errOut)},
+		Commands: []*cli.Command{
+			listCommand(out), mountCommand(errOut), bootCommand(out, errOut), recoveriesCommand(out),
+			resumeCommand(out, errOut), discardCommand(out, errOut),
+		},
 	}
 	for _, p := range peers {
 		app.Commands = append(app.Commands, p.cli())

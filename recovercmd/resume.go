@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package recovercmd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"virtnb/internal/virt"
+)
+
+// Resume brings a recovery back after a failure, with all that the guest wrote:
+// the server, then the machine if it is off, then the guest if it is stopped.
+func Resume(ctx context.Context, o Options) error {
+	s, unlock, err := o.open()
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	if err := s.wantUsable(); err != nil {
+		return err
+	}
+	m, err := s.find(ctx)
+	if err != nil {
+		return err
+	}
+	defer m.close()
+	did, err := restore(ctx, s, m, o)
+	if err != nil {
+		return err
+	}
+	if o.JSON {
+		return writeJSON(o.Out, map[string]any{"name": s.Name, "state": "running", "actions": did})
+	}
+	if len(did) == 0 {
+		_, err = fmt.Fprintf(o.Out, "%s runs, nothing was to be done\n", s.Name)
+		return err
+	}
+	for _, what := range did {
+		fmt.Fprintln(o.Out, what)
+	}
+	_, err = fmt.Fprintf(o.Out, "%s runs\n", s.Name)
+	return err
+}
+
+// wantUsable says whether there is something to go on with.
+func (s *State) wantUsable() error {
+	switch s.Phase {
+	case Running, Promoting:
+		return nil
+	case Starting:
+		return fmt.Errorf("the boot of %s did not come to its end, the guest has not run: virtnb discard %[1]s, and boot again", s.Name)
+	}
+	return fmt.Errorf("%s is being discarded: virtnb discard %[1]s", s.Name)
+}
+
+// restore does what is needed for the guest to run, and tells what it did.
+func restore(ctx context.Context, s *State, m *machine, o Options) (did []string, err error) {
+	did = []string{}
+	started, err := serveAgain(ctx, s)
+	if err != nil {
+		return nil, err
+	}
+	if started {
+		did = append(did, "the server of the backup was started again")
+	}
+	off, err := m.off()
+	if err != nil {
+		return nil, err
+	}
+	if off {
+		if err := startAgain(s, m, o); err != nil {
+			return nil, err
+		}
+		did = append(did, "the machine was started again")
+	}
+	state, err := virt.StateOf(m.dom)
+	if err != nil {
+		return nil, err
+	}
+	if state.Running() {
+		return did, nil
+	}
+	if err := m.resume(); err != nil {
+		return nil, err
+	}
+	if !off {
+		did = append(did, "the guest, which was "+state.String()+", goes on")
+	}
+	return did, nil
+}
+
+// serveAgain starts the server unless it runs. It serves what it served, or
+// nothing.
+func serveAgain(ctx context.Context, s *State) (started bool, err error) {
+	if err := s.checkFiles(); err != nil {
+		return false, err
+	}
+	return s.server().start(ctx)
+}
+
+// startAgain starts a machine that is off, which reads its overlays.
+func startAgain(s *State, m *machine, o Options) error {
+	for _, d := range s.Disks {
+		if _, err := os.Stat(d.Overlay); err != nil && d.Copy == "" {
+			return fmt.Errorf("what the guest wrote to disk %s is lost: %w", d.Target, err)
+		}
+	}
+	if m.dom == nil {
+		xml, err := os.ReadFile(filepath.Join(s.folder, configFile))
+		if err != nil {
+			return err
+		}
+		if err := m.define(xml); err != nil {
+			return err
+		}
+	}
+	if err := m.startPaused(); err != nil {
+		return errors.Join(err, fmt.Errorf("%s is as it was; virtnb resume %[1]s can be tried again", s.Name))
+	}
+	if err := m.waitForServer(s); err != nil {
+		fmt.Fprintf(o.ErrOut, "virtnb: warning: if its server ends, the guest is stopped until virtnb resume, and does not wait: %v\n", err)
+	}
+	return nil
+}
