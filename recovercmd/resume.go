@@ -9,6 +9,8 @@ import (
 	"os"
 	"path/filepath"
 
+	"virtnb/internal/host"
+	"virtnb/internal/qemu"
 	"virtnb/internal/virt"
 )
 
@@ -72,7 +74,7 @@ func restore(ctx context.Context, s *State, m *machine, o Options) (did []string
 		return nil, err
 	}
 	if off {
-		if err := startAgain(s, m, o); err != nil {
+		if err := startAgain(ctx, s, m, o); err != nil {
 			return nil, err
 		}
 		did = append(did, "the machine was started again")
@@ -103,7 +105,7 @@ func serveAgain(ctx context.Context, s *State) (started bool, err error) {
 }
 
 // startAgain starts a machine that is off, which reads its overlays.
-func startAgain(s *State, m *machine, o Options) error {
+func startAgain(ctx context.Context, s *State, m *machine, o Options) error {
 	for _, d := range s.Disks {
 		if _, err := os.Stat(d.Overlay); err != nil && d.Copy == "" {
 			return fmt.Errorf("what the guest wrote to disk %s is lost: %w", d.Target, err)
@@ -118,6 +120,9 @@ func startAgain(s *State, m *machine, o Options) error {
 			return err
 		}
 	}
+	if err := s.settlePulled(ctx, m); err != nil {
+		return err
+	}
 	if err := m.startPaused(); err != nil {
 		return errors.Join(err, fmt.Errorf("%s is as it was; virtnb resume %[1]s can be tried again", s.Name))
 	}
@@ -125,4 +130,34 @@ func startAgain(s *State, m *machine, o Options) error {
 		fmt.Fprintf(o.ErrOut, "virtnb: warning: if its server ends, the guest is stopped until virtnb resume, and does not wait: %v\n", err)
 	}
 	return nil
+}
+
+// settlePulled takes the backing image of an overlay that got all of it out of
+// the definition, if the end came before libvirt did: what the guest has
+// discarded since would be there again.
+func (s *State) settlePulled(ctx context.Context, m *machine) error {
+	if s.Phase != Promoting {
+		return nil
+	}
+	now, err := m.disks()
+	if err != nil {
+		return err
+	}
+	images := map[string]string{}
+	for _, d := range s.Disks {
+		if disk := now[d.Target]; disk.Path != d.Overlay || !disk.HasBacking() {
+			continue
+		}
+		_, info, err := qemu.Info(ctx, host.Local{}, d.Overlay, "qcow2")
+		if err != nil {
+			return err
+		}
+		if info.BackingFile == "" {
+			images[d.Target] = d.Overlay
+		}
+	}
+	if len(images) == 0 {
+		return nil
+	}
+	return m.settle(images)
 }

@@ -77,7 +77,7 @@ func newApp(out, errOut io.Writer) *cli.App {
 		Action:               unknownCommand,
 		Commands: []*cli.Command{
 			listCommand(out), mountCommand(errOut), bootCommand(out, errOut), recoveriesCommand(out),
-			resumeCommand(out, errOut), discardCommand(out, errOut),
+			promoteCommand(out, errOut), resumeCommand(out, errOut), discardCommand(out, errOut),
 		},
 	}
 	for _, p := range peers {

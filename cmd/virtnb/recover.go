@@ -4,6 +4,7 @@ package main
 
 import (
 	"io"
+	"os"
 
 	"github.com/urfave/cli/v2"
 
@@ -113,4 +114,33 @@ func discardCommand(out, errOut io.Writer) *cli.Command {
 func recoveryOptions(c *cli.Context, out, errOut io.Writer) (recovercmd.Options, error) {
 	name, err := oneArgument(c, "the name of a recovery")
 	return recovercmd.Options{Name: name, StateDir: c.String("state-dir"), JSON: c.Bool("json"), Out: out, ErrOut: errOut}, err
+}
+
+func promoteCommand(out, errOut io.Writer) *cli.Command {
+	return &cli.Command{
+		Name:         "promote",
+		Usage:        "make a machine that runs from a backup a normal one, while it runs",
+		ArgsUsage:    "NAME",
+		OnUsageError: usageError,
+		Flags: []cli.Flag{
+			&cli.StringFlag{Name: "target", Usage: "copy the disks to `DIR`, a folder or a storage pool (default: they stay where the overlays are)"},
+			&cli.StringFlag{Name: "bandwidth", Usage: "at most `SIZE` a second, such as 100M"},
+			stateDirFlag,
+			jsonFlag("print progress and result as lines of JSON"),
+		},
+		Action: func(c *cli.Context) error {
+			one, err := recoveryOptions(c, out, errOut)
+			if err != nil {
+				return err
+			}
+			o := recovercmd.PromoteOptions{Options: one, Target: c.String("target")}
+			if c.IsSet("bandwidth") {
+				if o.Bandwidth, err = size.Parse(c.String("bandwidth")); err != nil {
+					return err
+				}
+			}
+			o.Stderr, _ = errOut.(*os.File)
+			return recovercmd.Promote(c.Context, o)
+		},
+	}
 }
