@@ -199,11 +199,9 @@ func (b *boot) run(ctx context.Context) (err error) {
 			err = errors.Join(err, takeAway(b.state, b.machine))
 		}
 	}()
-	folder, err := newRuntimeFolder()
-	if err != nil {
+	if b.state.Socket, err = newSocket(); err != nil {
 		return err
 	}
-	b.state.Socket = filepath.Join(folder, "nbd")
 	xml, err := b.config()
 	if err != nil {
 		return err
@@ -254,7 +252,7 @@ func (b *boot) start(ctx context.Context, xml []byte) error {
 	if err := b.machine.startPaused(); err != nil {
 		return err
 	}
-	b.tellToWait()
+	tellToWait(b.state, b.machine, b.o.ErrOut)
 	if err := context.Cause(ctx); err != nil {
 		return err
 	}
@@ -271,9 +269,10 @@ func (b *boot) start(ctx context.Context, xml []byte) error {
 	return b.report("running")
 }
 
-func (b *boot) tellToWait() {
-	if err := b.machine.waitForServer(b.state); err != nil {
-		fmt.Fprintf(b.o.ErrOut, "virtnb: warning: if its server ends, the guest is stopped until virtnb resume, and does not wait: %v\n", err)
+// tellToWait has QEMU wait for a server that is gone, or says that it will not.
+func tellToWait(s *State, m *machine, errOut io.Writer) {
+	if err := m.waitForServer(s); err != nil {
+		fmt.Fprintf(errOut, "virtnb: warning: if its server ends, the guest is stopped until virtnb resume, and does not wait: %v\n", err)
 	}
 }
 

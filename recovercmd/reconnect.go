@@ -50,9 +50,13 @@ func (m *machine) waitForServer(s *State) error {
 	if err := m.qmp("query-block", nil, &blocks); err != nil {
 		return err
 	}
+	waits, err := m.clients()
+	if err != nil {
+		return err
+	}
 	for i, d := range s.Disks {
 		for _, b := range blocks {
-			if b.Inserted == nil || b.Inserted.Driver != "qcow2" || !strings.Contains(b.Inserted.File, d.Overlay) {
+			if b.Inserted == nil || b.Inserted.Driver != "qcow2" || !strings.Contains(b.Inserted.File, d.Overlay) || waits[clientNode(i)] {
 				continue
 			}
 			if err := m.replaceClient(s, i, *b.Inserted, xml[d.Target]); err != nil {
@@ -90,7 +94,25 @@ func (m *machine) replaceClient(s *State, i int, top node, xml domainxml.Disk) e
 	if xml.Discard == "unmap" {
 		options["discard"] = "unmap"
 	}
-	return m.qmp("blockdev-reopen", map[string]any{"options": []any{options}}, nil)
+	if err := m.qmp("blockdev-reopen", map[string]any{"options": []any{options}}, nil); err != nil {
+		_ = m.qmp("blockdev-del", map[string]any{"node-name": clientNode(i)}, nil) // one that is there is in use
+		return err
+	}
+	return nil
+}
+
+// clients are the names of the images that QEMU has, of which some are our
+// clients.
+func (m *machine) clients() (map[string]bool, error) {
+	var nodes []node
+	if err := m.qmp("query-named-block-nodes", map[string]any{"flat": true}, &nodes); err != nil {
+		return nil, err
+	}
+	names := map[string]bool{}
+	for _, n := range nodes {
+		names[n.Name] = true
+	}
+	return names, nil
 }
 
 // dropClients removes our clients, which nothing uses any more.

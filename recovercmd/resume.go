@@ -8,6 +8,9 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"time"
+
+	"libvirt.org/go/libvirt"
 
 	"virtnb/internal/host"
 	"virtnb/internal/qemu"
@@ -74,11 +77,12 @@ func restore(ctx context.Context, s *State, m *machine, o Options) (did []string
 		return nil, err
 	}
 	if off {
-		if err := startAgain(ctx, s, m, o); err != nil {
+		if err := startAgain(ctx, s, m); err != nil {
 			return nil, err
 		}
 		did = append(did, "the machine was started again")
 	}
+	tellToWait(s, m, o.ErrOut)
 	state, err := virt.StateOf(m.dom)
 	if err != nil {
 		return nil, err
@@ -86,13 +90,47 @@ func restore(ctx context.Context, s *State, m *machine, o Options) (did []string
 	if state.Running() {
 		return did, nil
 	}
-	if err := m.resume(); err != nil {
+	if err := m.goOn(ctx, state); err != nil {
 		return nil, err
 	}
 	if !off {
 		did = append(did, "the guest, which was "+state.String()+", goes on")
 	}
 	return did, nil
+}
+
+// How often a guest is let run that an I/O error stops again, and how long it
+// takes to know. QEMU's client of a server that was gone for long fails one more
+// request before it connects.
+const (
+	resumeTries = 8
+	resumeWatch = 300 * time.Millisecond
+)
+
+// goOn lets the guest run. What an I/O error stopped is tried again at once.
+func (m *machine) goOn(ctx context.Context, was virt.State) error {
+	for range resumeTries {
+		if err := m.resume(); err != nil {
+			return err
+		}
+		if !ioError(was) {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-time.After(resumeWatch):
+		}
+		now, err := virt.StateOf(m.dom)
+		if err != nil || now.Running() {
+			return err
+		}
+	}
+	return errors.New("I/O errors stop the guest again and again: is the file system of its overlays full? virsh domblkerror tells which disk it is")
+}
+
+func ioError(s virt.State) bool {
+	return s.State == libvirt.DOMAIN_PAUSED && libvirt.DomainPausedReason(s.Reason) == libvirt.DOMAIN_PAUSED_IOERROR
 }
 
 // serveAgain starts the server unless it runs. It serves what it served, or
@@ -105,7 +143,7 @@ func serveAgain(ctx context.Context, s *State) (started bool, err error) {
 }
 
 // startAgain starts a machine that is off, which reads its overlays.
-func startAgain(ctx context.Context, s *State, m *machine, o Options) error {
+func startAgain(ctx context.Context, s *State, m *machine) error {
 	for _, d := range s.Disks {
 		if _, err := os.Stat(d.Overlay); err != nil && d.Copy == "" {
 			return fmt.Errorf("what the guest wrote to disk %s is lost: %w", d.Target, err)
@@ -125,9 +163,6 @@ func startAgain(ctx context.Context, s *State, m *machine, o Options) error {
 	}
 	if err := m.startPaused(); err != nil {
 		return errors.Join(err, fmt.Errorf("%s is as it was; virtnb resume %[1]s can be tried again", s.Name))
-	}
-	if err := m.waitForServer(s); err != nil {
-		fmt.Fprintf(o.ErrOut, "virtnb: warning: if its server ends, the guest is stopped until virtnb resume, and does not wait: %v\n", err)
 	}
 	return nil
 }

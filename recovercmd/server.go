@@ -5,6 +5,7 @@ package recovercmd
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -48,13 +49,10 @@ func (s *State) server() server {
 
 func (v server) pidFile() string { return filepath.Join(filepath.Dir(v.socket), "pid") }
 
-// newRuntimeFolder makes a folder for a socket.
-func newRuntimeFolder() (string, error) {
+// newSocket chooses the path of a socket in a folder that is not there yet.
+func newSocket() (string, error) {
 	base, err := runtimeBase()
-	if err != nil {
-		return "", err
-	}
-	return os.MkdirTemp(base, "r")
+	return filepath.Join(base, "r"+rand.Text()[:10], "nbd"), err
 }
 
 // runtimeBase is the folder of the folders for sockets.
@@ -111,9 +109,9 @@ func (v server) folder() error {
 // whether it had to.
 func (v server) start(ctx context.Context) (started bool, err error) {
 	if v.alive() {
-		return false, nil
+		return false, v.share()
 	}
-	if err := v.folder(); err != nil {
+	if err := errors.Join(v.folder(), v.end()); err != nil {
 		return false, err
 	}
 	for _, path := range []string{v.socket, v.pidFile()} { // nbdkit leaves them
@@ -132,12 +130,18 @@ func (v server) start(ctx context.Context) (started bool, err error) {
 	if err := v.waitReady(ctx); err != nil {
 		return false, errors.Join(err, v.stop())
 	}
-	if v.owner.Other {
-		if err := errors.Join(os.Chown(v.socket, -1, v.owner.GID), os.Chmod(v.socket, 0o660)); err != nil {
-			return false, errors.Join(err, v.stop())
-		}
+	if err := v.share(); err != nil {
+		return false, errors.Join(err, v.stop())
 	}
 	return true, nil
+}
+
+// share lets QEMU connect, where it is another user.
+func (v server) share() error {
+	if !v.owner.Other {
+		return nil
+	}
+	return errors.Join(os.Chown(v.socket, -1, v.owner.GID), os.Chmod(v.socket, 0o660))
 }
 
 // runNbdkit starts an nbdkit that goes to the background, out of reach of the
@@ -195,7 +199,7 @@ func (v server) listens() bool {
 	return true
 }
 
-func (v server) alive() bool { return v.pid() > 0 && v.listens() }
+func (v server) alive() bool { return v.listens() && v.running() > 0 }
 
 // pid is the process id of the server, 0 if it does not run: another process
 // that has its id by now does not name its socket.
@@ -208,11 +212,30 @@ func (v server) pid() int {
 	if err != nil || pid <= 1 {
 		return 0
 	}
-	line, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
-	if err != nil || !bytes.Contains(line, []byte("\x00"+v.socket+"\x00")) {
+	if !v.isServer(fmt.Sprintf("/proc/%d/cmdline", pid)) {
 		return 0
 	}
 	return pid
+}
+
+// isServer says whether a command line in /proc is that of the server.
+func (v server) isServer(path string) bool {
+	line, err := os.ReadFile(path)
+	program, _, _ := bytes.Cut(line, []byte{0})
+	return err == nil && filepath.Base(string(program)) == "nbdkit" && bytes.Contains(line, []byte("\x00"+v.socket+"\x00"))
+}
+
+// running is the process id of the server, also of one that did not get to write
+// it down; 0 if there is none.
+func (v server) running() int {
+	lines, _ := filepath.Glob("/proc/[0-9]*/cmdline") // the pattern is right
+	for _, path := range lines {
+		if v.isServer(path) {
+			pid, _ := strconv.Atoi(filepath.Base(filepath.Dir(path)))
+			return pid
+		}
+	}
+	return 0
 }
 
 // stop ends the server and removes its folder. One that does not run is as well.
@@ -220,10 +243,8 @@ func (v server) stop() error {
 	if v.socket == "" {
 		return nil
 	}
-	if pid := v.pid(); pid > 0 {
-		if err := v.kill(pid); err != nil {
-			return err
-		}
+	if err := v.end(); err != nil {
+		return err
 	}
 	for _, path := range []string{v.socket, v.pidFile()} {
 		if err := removeFile(path); err != nil {
@@ -233,13 +254,23 @@ func (v server) stop() error {
 	return removeFile(filepath.Dir(v.socket))
 }
 
+// end ends the server's process.
+func (v server) end() error {
+	for pid := v.running(); pid > 0; pid = v.running() {
+		if err := v.kill(pid); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 func (v server) kill(pid int) error {
 	for _, sig := range []syscall.Signal{syscall.SIGTERM, syscall.SIGKILL} {
 		if err := syscall.Kill(pid, sig); err != nil && !errors.Is(err, syscall.ESRCH) {
 			return fmt.Errorf("end nbdkit %d: %w", pid, err)
 		}
 		ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
-		err := poll(ctx, func() (bool, error) { return v.pid() == 0, nil })
+		err := poll(ctx, func() (bool, error) { return !v.isServer(fmt.Sprintf("/proc/%d/cmdline", pid)), nil })
 		cancel()
 		if err == nil {
 			return nil

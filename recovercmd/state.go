@@ -126,14 +126,19 @@ func newState(dir, name string) (*State, func(), error) {
 		return nil, nil, err
 	}
 	s := &State{Version: stateVersion, Name: name, Phase: Starting, Created: time.Now().Round(time.Second), folder: filepath.Join(dir, name)}
-	switch err := os.Mkdir(s.folder, folderMode); {
-	case errors.Is(err, fs.ErrExist):
-		return nil, nil, fmt.Errorf("there is a recovery %s already, in %s: choose another name with --name, or see virtnb recoveries", name, dir)
-	case err != nil:
+	if err := os.Mkdir(s.folder, folderMode); err != nil && !errors.Is(err, fs.ErrExist) {
 		return nil, nil, err
 	}
 	unlock, err := s.lock()
-	return s, unlock, err
+	if err != nil {
+		return nil, nil, err
+	}
+	// A folder without a state is of a boot that was killed before it did anything.
+	if _, err := os.Lstat(filepath.Join(s.folder, stateFile)); err == nil {
+		unlock()
+		return nil, nil, fmt.Errorf("there is a recovery %s already, in %s: choose another name with --name, or see virtnb recoveries", name, dir)
+	}
+	return s, unlock, nil
 }
 
 // openState reads the state of a recovery and locks it. Call unlock.
