@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"virtnb/tests/testbed"
 )
@@ -69,6 +70,9 @@ func (r *recovery) wantPromoted(want map[string]string, folder string) {
 			t.Errorf("the machine still has to do with its backup (%s):\n%s", what, xml)
 		}
 	}
+	if out, err := r.site.daemon.Virsh("qemu-monitor-command", r.Name, `{"execute":"query-named-block-nodes"}`); err != nil || strings.Contains(out, "nbd") {
+		t.Errorf("QEMU is still connected to the backup: %s, %v", out, err)
+	}
 	images := map[string]string{}
 	var disks []testbed.Disk
 	for _, d := range r.Disks {
@@ -126,4 +130,70 @@ func TestPromoteToFolder(t *testing.T) {
 		t.Errorf("the last line is %q: %v", lines[len(lines)-1], err)
 	}
 	r.wantPromoted(want, target)
+}
+
+// Promotions that are interrupted lose nothing, and go on.
+func TestPromoteInterrupted(t *testing.T) {
+	t.Parallel()
+	s := newPausedSite(t)
+	for i, args := range [][]string{nil, {"--target"}} {
+		folder := ""
+		if args != nil {
+			folder = t.TempDir()
+			args = append(args, folder)
+		}
+		r := s.boot("--paused", "--name", fmt.Sprint("interrupted", i))
+		r.write(5)
+
+		t.Log("QEMU is killed")
+		s.killPromotion(r, append(args, "--bandwidth", "1M")...)
+		r.write(40)
+		r.killQEMU()
+		if out, err := s.try("promote", r.Name); err == nil {
+			t.Errorf("a machine that is off is promoted: %s", out)
+		}
+		s.run("resume", r.Name)
+		r.Guest = s.daemon.Adopt(r.Name, disksOf(r)...)
+		r.write(60)
+
+		t.Log("libvirtd is killed")
+		cmd := s.command("promote", r.Name, "--bandwidth", "1M")
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		r.waitJob()
+		if err := s.daemon.Kill(); err != nil {
+			t.Fatal(err)
+		}
+		if err := cmd.Wait(); err == nil {
+			t.Error("a promotion without libvirtd succeeds")
+		}
+		if err := s.daemon.Restart(); err != nil {
+			t.Fatal(err)
+		}
+		r.write(90)
+
+		t.Log("virtnb is killed at any time")
+		want := r.contents()
+		for _, delay := range []time.Duration{50, 200, 400} {
+			cmd := s.command("promote", r.Name)
+			if err := cmd.Start(); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(delay * time.Millisecond)
+			_ = cmd.Process.Kill() // it may have ended
+			_ = cmd.Wait()
+		}
+		if _, err := os.Stat(filepath.Join(s.state, r.Name)); err == nil {
+			s.run("promote", r.Name)
+		}
+		r.wantPromoted(want, folder)
+	}
+}
+
+func disksOf(r *recovery) (disks []testbed.Disk) {
+	for _, d := range r.Disks {
+		disks = append(disks, testbed.Disk{Target: d.Name, Source: d.Overlay})
+	}
+	return disks
 }

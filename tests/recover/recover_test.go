@@ -9,7 +9,6 @@ import (
 	"crypto/sha256"
 	"encoding/json"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -154,11 +153,7 @@ func (s *site) boot(args ...string) *recovery {
 			}
 		}
 	})
-	var disks []testbed.Disk
-	for _, d := range r.Disks {
-		disks = append(disks, testbed.Disk{Target: d.Name, Source: d.Overlay})
-	}
-	r.Guest = s.daemon.Adopt(r.Name, disks...)
+	r.Guest = s.daemon.Adopt(r.Name, disksOf(r)...)
 	return r
 }
 
@@ -278,21 +273,4 @@ func serversOf(t *testing.T, socket string) (pids []string) {
 		}
 	}
 	return pids
-}
-
-func copyAll(t *testing.T, from, to string) {
-	t.Helper()
-	in, err := os.Open(from)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer in.Close()
-	out, err := os.Create(to)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer out.Close()
-	if _, err := io.Copy(out, in); err != nil {
-		t.Fatal(err)
-	}
 }
