@@ -34,6 +34,8 @@ const (
 	pluginFile   = "nbdkit-virtnb-plugin.so"
 )
 
+var errNoNbdkit = errors.New("nbdkit is not installed (Debian: apt-get install nbdkit)")
+
 // server is an nbdkit in the background.
 type server struct {
 	socket string
@@ -123,8 +125,11 @@ func (v server) start(ctx context.Context) (started bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	argv := append([]string{"--unix", v.socket, "--pidfile", v.pidFile(), "--threads", "16", plugin}, v.args...)
-	if err := runNbdkit(ctx, argv); err != nil {
+	if _, err := exec.LookPath("nbdkit"); err != nil {
+		return false, errNoNbdkit
+	}
+	argv := append([]string{"nbdkit", "--unix", v.socket, "--pidfile", v.pidFile(), "--threads", "16", plugin}, v.args...)
+	if err := runDaemon(ctx, argv); err != nil {
 		return false, err
 	}
 	if err := v.waitReady(ctx); err != nil {
@@ -144,27 +149,24 @@ func (v server) share() error {
 	return errors.Join(os.Chown(v.socket, -1, v.owner.GID), os.Chmod(v.socket, 0o660))
 }
 
-// runNbdkit starts an nbdkit that goes to the background, out of reach of the
-// terminal's signals.
-func runNbdkit(ctx context.Context, argv []string) error {
-	cmd := exec.CommandContext(ctx, "nbdkit", argv...)
+// runDaemon runs a program that goes to the background, out of reach of the
+// terminal's signals, and returns when it has.
+func runDaemon(ctx context.Context, argv []string) error {
+	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
-	log, err := os.CreateTemp("", "virtnb-nbdkit")
+	log, err := os.CreateTemp("", "virtnb")
 	if err != nil {
 		return err
 	}
 	defer log.Close()
 	defer os.Remove(log.Name())
-	cmd.Stderr = log // a pipe would stay open with the server
+	cmd.Stderr = log // a pipe would stay open with the daemon
 	err = cmd.Run()
 	if err == nil {
 		return nil
 	}
-	if errors.Is(err, exec.ErrNotFound) {
-		return errors.New("nbdkit is not installed (Debian: apt-get install nbdkit)")
-	}
 	said, _ := os.ReadFile(log.Name())
-	return errors.Join(fmt.Errorf("nbdkit: %w: %s", err, bytes.TrimSpace(said)), context.Cause(ctx))
+	return errors.Join(fmt.Errorf("%s: %w: %s", argv[0], err, bytes.TrimSpace(said)), context.Cause(ctx))
 }
 
 func (v server) waitReady(ctx context.Context) error {
@@ -294,7 +296,7 @@ func findPlugin() (string, error) {
 	}
 	out, err := exec.Command("nbdkit", "--dump-config").Output()
 	if errors.Is(err, exec.ErrNotFound) {
-		return "", errors.New("nbdkit is not installed (Debian: apt-get install nbdkit)")
+		return "", errNoNbdkit
 	}
 	for line := range strings.Lines(string(out)) {
 		dir, ok := strings.CutPrefix(strings.TrimSpace(line), "plugindir=")

@@ -9,7 +9,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -211,14 +210,6 @@ func (s *State) remove() error {
 		}
 	}
 	return os.Remove(s.folder)
-}
-
-func (s *State) disk(target string) *Disk {
-	i := slices.IndexFunc(s.Disks, func(d Disk) bool { return d.Target == target })
-	if i < 0 {
-		return nil
-	}
-	return &s.Disks[i]
 }
 
 // readStates reads all recoveries, sorted by name. What cannot be read is in

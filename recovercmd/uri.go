@@ -9,6 +9,10 @@ import (
 
 // nbdURI names an export on a Unix socket.
 func nbdURI(socket, export string) string {
-	u := url.URL{Scheme: "nbd+unix", Path: "/" + export, RawQuery: "socket=" + strings.ReplaceAll(url.QueryEscape(socket), "+", "%20")}
+	u := url.URL{Scheme: "nbd+unix", Path: "/" + export, RawQuery: "socket=" + escaped.Replace(url.QueryEscape(socket))}
 	return u.String()
 }
+
+// escaped undoes what QueryEscape does to slashes, and to spaces, which libnbd
+// and QEMU do not read.
+var escaped = strings.NewReplacer("%2F", "/", "+", "%20")

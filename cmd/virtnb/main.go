@@ -17,6 +17,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"virtnb/backupcmd"
+	"virtnb/recovercmd"
 	"virtnb/restorecmd"
 )
 
@@ -32,6 +33,7 @@ const (
 // peers are the commands of virtnb that take the place of another program.
 var peers = []peer{
 	{"backup", "virtnbdbackup", "save the disks of a virtual machine", backupcmd.Main},
+	{"map", recovercmd.PeerName, "serve the disks of a backup over NBD", recovercmd.MapMain},
 }
 
 func main() {
