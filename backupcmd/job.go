@@ -67,15 +67,21 @@ func (r *run) beginWith(disks []disk, checkpointXML string) error {
 		return err
 	}
 	r.log.Debug("Backup job: " + xml)
-	return r.dom.BackupBegin(xml, checkpointXML, r.beginFlags())
+	version, err := r.conn.GetLibVersion()
+	if err != nil {
+		return err
+	}
+	return r.dom.BackupBegin(xml, checkpointXML, beginFlags(version))
 }
 
 // preservesShutdown is the release of libvirt from on which a domain that shuts
 // down can be kept until its backup is done.
 const preservesShutdown = 11_010_000
 
-func (r *run) beginFlags() libvirt.DomainBackupBeginFlags {
-	if v, err := r.conn.GetLibVersion(); err == nil && v >= preservesShutdown {
+// beginFlags are those for a libvirt of this version, which is that of the
+// daemon: it refuses flags that it does not know.
+func beginFlags(version uint32) libvirt.DomainBackupBeginFlags {
+	if version >= preservesShutdown {
 		return libvirt.DOMAIN_BACKUP_BEGIN_PRESERVE_SHUTDOWN_DOMAIN
 	}
 	return 0

@@ -79,9 +79,13 @@ func (r *run) endOwnJob(ctx context.Context, j *journal) error {
 	return r.endJob(ctx)
 }
 
-// leftovers are files that QEMU makes for the job, and removes if it lives.
+// leftovers are files that QEMU makes for the job, and removes if it lives. On
+// another machine they are not ours to look for.
 func (j *journal) leftovers() []string {
 	list := j.Scratch
+	if j.Remote {
+		return list
+	}
 	if st, err := os.Lstat(j.Socket); err == nil && st.Mode().Type() == os.ModeSocket {
 		list = append(list, j.Socket)
 	}

@@ -43,6 +43,8 @@ func ours(t testing.TB) []string {
 type backups struct {
 	*testbed.Guest
 	daemon  *testbed.Daemon
+	uri     string   // of the daemon, where that is not its own
+	env     []string // of programs that use that
 	set     string
 	copies  string // the folder of the copies of disks
 	targets []string
@@ -59,7 +61,12 @@ type livePoint struct {
 // newBackups starts a libvirt and a guest for the test.
 func newBackups(t *testing.T, opts testbed.GuestOptions) *backups {
 	t.Helper()
-	daemon := testbed.New(t, testbed.Options{})
+	return guestOf(t, testbed.New(t, testbed.Options{}), opts)
+}
+
+// guestOf starts a guest of a libvirt for the test.
+func guestOf(t *testing.T, daemon *testbed.Daemon, opts testbed.GuestOptions) *backups {
+	t.Helper()
 	guest, err := daemon.Guest(opts)
 	if err != nil {
 		t.Fatal(err)
@@ -75,6 +82,9 @@ func newBackups(t *testing.T, opts testbed.GuestOptions) *backups {
 // run has a program back the guest up into the set, and returns what it printed.
 func (b *backups) run(program []string, args ...string) (string, error) {
 	args = slices.Concat(program[1:], []string{"-d", b.Name, "-o", b.set}, args)
+	if b.uri != "" {
+		return b.runFar(program[0], args...)
+	}
 	return b.daemon.Client(program[0], args...)
 }
 

@@ -34,7 +34,7 @@ type Client struct {
 
 // Connect connects, as o says. ctx bounds only that.
 func Connect(ctx context.Context, o Options) (*Client, error) {
-	if err := o.check(); err != nil {
+	if err := o.Check(); err != nil {
 		return nil, err
 	}
 	if o.Wait == 0 {

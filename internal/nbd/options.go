@@ -85,8 +85,9 @@ func (o *Options) port() string {
 	return o.Port
 }
 
-// check finds contradictions, and TLS that would not protect.
-func (o *Options) check() error {
+// Check finds contradictions, and TLS that would not protect. Connect begins
+// with it.
+func (o Options) Check() error {
 	given := 0
 	for _, s := range []string{o.URI, o.Socket, o.Host} {
 		if s != "" {
