@@ -44,10 +44,18 @@ func (r *run) beginJob(ctx context.Context) error {
 		err = r.beginOnce()
 	}
 	if err != nil {
-		return fmt.Errorf("Failed to start backup: [%w]", err)
+		return fmt.Errorf("Failed to start backup: [%w]%s", err, r.serverHint(err))
 	}
 	r.log.Debug("Backup job started.")
 	return nil
+}
+
+// serverHint says what can be done where QEMU could not listen at a port.
+func (r *run) serverHint(err error) string {
+	if !r.overTCP() || !strings.Contains(err.Error(), "nbd-server-start") {
+		return ""
+	}
+	return fmt.Sprintf("; is %s an address of that host, and the port free? Backups at the same time need different ones, see --nbd-ip and --nbd-port", r.server.at)
 }
 
 func (r *run) beginOnce() error {

@@ -106,7 +106,7 @@ func (r *run) listen(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if err := r.nbdOptions(at, disk{}).Check(); err != nil {
+		if err := r.nbdOptions(at, r.disks[0]).Check(); err != nil {
 			return err
 		}
 		r.server.at, r.server.reach = at, at

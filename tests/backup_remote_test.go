@@ -17,6 +17,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"virtnb/internal/host/hosttest"
 	"virtnb/internal/qemu/qemutest"
@@ -89,15 +90,22 @@ func (b *backups) through(uri string) *backups {
 	return &other
 }
 
-// freePort is a TCP port on all addresses that nobody has.
+// freePort is a TCP port that nobody has, as the one after it.
 func freePort(t testing.TB) string {
 	t.Helper()
-	l, err := net.Listen("tcp", ":0")
-	if err != nil {
-		t.Fatal(err)
+	for {
+		first, err := net.Listen("tcp", ":0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		port := first.Addr().(*net.TCPAddr).Port
+		second, err := net.Listen("tcp", fmt.Sprint(":", port+1))
+		_ = first.Close()
+		if err == nil {
+			_ = second.Close()
+			return strconv.Itoa(port)
+		}
 	}
-	defer l.Close()
-	return strconv.Itoa(l.Addr().(*net.TCPAddr).Port)
 }
 
 // wantSameFile compares a file of the set with one of the other machine.
@@ -219,6 +227,7 @@ func (f *farHost) loseConnection(t *testing.T, b *backups, n int) {
 		t.Errorf("%v, want exit status 1\n%s", err, &p.out)
 	}
 	wantOutput(t, p.out.String(), "Nothing of this backup was kept")
+	t.Log(p.out.String())
 	b.wantCheckpoints(t, n)
 	b.wantNoJob(t)
 	b.wantNothingNew(t, before)
@@ -309,7 +318,42 @@ func (f *farHost) off(t *testing.T, b *backups) {
 			}
 		}
 	}
+	f.loseServer(t, b)
 	f.saveTPM(t)
+}
+
+// loseServer has the SSH connections break while a disk is served there: then
+// the server ends, and nothing is in the way of the next one.
+func (f *farHost) loseServer(t *testing.T, b *backups) {
+	c := b.into("offcopy")
+	p := c.startHeld(t, "-l", "copy")
+	if !f.running(t, "qemu-nbd") {
+		t.Error("no qemu-nbd runs there")
+	}
+	f.ssh.Cut()
+	p.signal(t, syscall.SIGCONT)
+	if err := p.end(t); exitStatus(err) != 1 {
+		t.Errorf("%v, want exit status 1\n%s", err, &p.out)
+	}
+	t.Log(p.out.String())
+	for end := time.Now().Add(nbdPatience); f.running(t, "qemu-nbd"); time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("qemu-nbd runs there still")
+		}
+	}
+	if left, err := os.ReadDir(c.set); err != nil || slices.ContainsFunc(left, func(e os.DirEntry) bool { return strings.Contains(e.Name(), "vda") }) {
+		t.Errorf("%v is left (%v)", left, err)
+	}
+}
+
+// running says whether a program of this name runs there.
+func (f *farHost) running(t *testing.T, name string) bool {
+	t.Helper()
+	out, err := f.Inside(t.Context(), "sh", "-c", "cat /proc/[0-9]*/comm 2>/dev/null || true").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return slices.Contains(strings.Split(string(out), "\n"), name)
 }
 
 // saveTPM saves a guest that has a TPM.
