@@ -133,6 +133,7 @@ func TestBackupRemote(t *testing.T) {
 		{Target: "vda", Size: bigDisk},
 		{Target: "vdb", Size: smallDisk},
 	}})
+	b.fillBig(t)
 	b.changeBoth(t)
 	out := b.make(t, checkpoint(0), ours(t), "-l", "full", "-z")
 	wantOutput(t, out, "Connecting remote system [127.0.0.1] via ssh, username: [root]", "Remote: NDB Endpoint socket: [root@127.0.0.1:/")
