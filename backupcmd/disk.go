@@ -88,14 +88,14 @@ func (r *run) copyDisk(ctx context.Context, d disk, number int, memory int64, ou
 	}
 	client, err := nbd.Connect(ctx, r.nbdOptions(from.reach, d))
 	if err != nil {
-		return res, from.explain(err)
+		return res, r.explain(from, err)
 	}
 	defer client.Close()
 	s := &source{r: r, disk: d, client: client, memory: memory, bar: r.ui.display.Disk(d.Target, client.Size())}
 	st, err := out.save(ctx, s)
 	if err != nil {
 		s.bar.Fail()
-		return res, from.explain(err)
+		return res, r.explain(from, err)
 	}
 	s.bar.Finish()
 	r.reportDisk(d, st, client.Size())

@@ -289,7 +289,7 @@ func (r *run) newJournal() *journal {
 		if !r.o.Zip() {
 			j.Data = append(j.Data, d.file)
 		}
-		if d.scratch != "" && !r.remote() {
+		if d.scratch != "" {
 			j.Scratch = append(j.Scratch, d.scratch)
 		}
 	}

@@ -13,6 +13,7 @@ import (
 	"path"
 	"path/filepath"
 	"strconv"
+	"time"
 
 	"virtnb/internal/domainxml"
 	"virtnb/internal/host"
@@ -48,13 +49,26 @@ type server struct {
 	closers []func() error
 }
 
+// pingTime is how long a host may take to say that it is still there.
+const pingTime = 10 * time.Second
+
 // explain adds to the error of a client why the way to the server broke: the
 // client only sees that it did.
-func (s *server) explain(err error) error {
-	if s.through == nil || s.through.Err() == nil {
+func (r *run) explain(s *server, err error) error {
+	if s.through == nil {
 		return err
 	}
-	return fmt.Errorf("%w: %w", err, s.through.Err())
+	if ssh, ok := r.host.(*host.SSH); ok {
+		ctx, cancel := context.WithTimeout(context.Background(), pingTime)
+		defer cancel()
+		if lost := ssh.Ping(ctx); lost != nil {
+			return fmt.Errorf("%w (%w)", lost, err)
+		}
+	}
+	if cause := s.through.Err(); cause != nil {
+		return fmt.Errorf("%w: %w", err, cause)
+	}
+	return err
 }
 
 // job is the part of the job's description that says where the server is.

@@ -6,7 +6,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
+	"path"
 	"path/filepath"
 	"time"
 
@@ -62,7 +64,7 @@ func (r *run) rollBack(ctx context.Context, j *journal) error {
 			return err
 		}
 	}
-	return errors.Join(j.removeFiles(), removeAll(j.leftovers()...), j.remove())
+	return errors.Join(j.removeFiles(), r.removeLeftovers(j), j.remove())
 }
 
 // endOwnJob ends the job of the run that wrote the journal. Another one is not
@@ -79,13 +81,30 @@ func (r *run) endOwnJob(ctx context.Context, j *journal) error {
 	return r.endJob(ctx)
 }
 
-// leftovers are files that QEMU makes for the job, and removes if it lives. On
-// another machine they are not ours to look for.
+// removeLeftovers removes them. Those of another machine, which may be out of
+// reach by now, are no reason to fail.
+func (r *run) removeLeftovers(j *journal) error {
+	if !j.Remote {
+		return removeAll(j.leftovers()...)
+	}
+	if !r.overSSH() {
+		return nil
+	}
+	list := j.Scratch
+	if path.IsAbs(j.Socket) {
+		list = append(list, j.Socket)
+	}
+	for _, p := range list {
+		if err := r.host.Remove(p); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			r.log.Debug(fmt.Sprintf("%s may be left on %s: %v", p, r.host, err))
+		}
+	}
+	return nil
+}
+
+// leftovers are files that QEMU makes for the job, and removes if it lives.
 func (j *journal) leftovers() []string {
 	list := j.Scratch
-	if j.Remote {
-		return list
-	}
 	if st, err := os.Lstat(j.Socket); err == nil && st.Mode().Type() == os.ModeSocket {
 		list = append(list, j.Socket)
 	}
@@ -225,7 +244,7 @@ func (r *run) enter(j *journal) error {
 	if len(j.Retired) > 0 || j.Parent == "" {
 		r.forgetSaved(j)
 	}
-	return errors.Join(removeAll(j.leftovers()...), j.remove())
+	return errors.Join(r.removeLeftovers(j), j.remove())
 }
 
 // forgetSaved removes the saved configurations of checkpoints that a new chain

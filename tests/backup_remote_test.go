@@ -144,6 +144,7 @@ func TestBackupRemote(t *testing.T) {
 		run  func(*testing.T, int)
 	}{
 		{"connection lost", func(t *testing.T, n int) { f.loseConnection(t, b, n) }},
+		{"guest ends", func(t *testing.T, n int) { f.loseGuest(t, b, n) }},
 		{"port", func(t *testing.T, n int) { b.nextOver(t, n, "-I", "127.0.0.1", "-P", freePort(t)) }},
 		{"port of IPv6", func(t *testing.T, n int) { b.nextOverIPv6(t, n) }},
 		{"TLS", func(t *testing.T, n int) {
@@ -227,11 +228,35 @@ func (f *farHost) loseConnection(t *testing.T, b *backups, n int) {
 	if err := p.end(t); exitStatus(err) != 1 {
 		t.Errorf("%v, want exit status 1\n%s", err, &p.out)
 	}
-	wantOutput(t, p.out.String(), "Nothing of this backup was kept")
-	t.Log(p.out.String())
+	wantOutput(t, p.out.String(), "the connection was lost", "Nothing of this backup was kept")
 	b.wantCheckpoints(t, n)
 	b.wantNoJob(t)
 	b.wantNothingNew(t, before)
+	b.wantNext(t, n)
+}
+
+// loseGuest has the guest end in the middle of a backup: nothing is left on its
+// machine.
+func (f *farHost) loseGuest(t *testing.T, b *backups, n int) {
+	scratch := filepath.Join(t.TempDir(), "scratch", "folder")
+	b.fillBig(t)
+	p := b.startHeld(t, "-l", "inc", "--scratchdir", scratch)
+	if files, err := os.ReadDir(scratch); err != nil || len(files) != 2 {
+		t.Errorf("scratch files %v, %v, want two", files, err)
+	}
+	if err := b.Destroy(); err != nil {
+		t.Fatal(err)
+	}
+	p.signal(t, syscall.SIGCONT)
+	if err := p.end(t); exitStatus(err) != 1 {
+		t.Errorf("%v, want exit status 1\n%s", err, &p.out)
+	}
+	if files, err := os.ReadDir(scratch); err != nil || len(files) > 0 {
+		t.Errorf("scratch files %v are left (%v)", files, err)
+	}
+	if err := b.StartAgain(); err != nil {
+		t.Fatal(err)
+	}
 	b.wantNext(t, n)
 }
 
@@ -336,7 +361,7 @@ func (f *farHost) loseServer(t *testing.T, b *backups) {
 	if err := p.end(t); exitStatus(err) != 1 {
 		t.Errorf("%v, want exit status 1\n%s", err, &p.out)
 	}
-	t.Log(p.out.String())
+	wantOutput(t, p.out.String(), "the connection was lost")
 	for end := time.Now().Add(nbdPatience); f.running(t, "qemu-nbd"); time.Sleep(20 * time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatal("qemu-nbd runs there still")
