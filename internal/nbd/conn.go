@@ -66,7 +66,7 @@ func (c *conn) loop() error {
 			continue // it was refused
 		}
 		if _, err := c.h.Poll(pollTime); err != nil {
-			return fmt.Errorf("%s: connection lost: %w", c.server, err)
+			return fmt.Errorf("%s: connection lost: %w", c.server, hungUp(c.h, err))
 		}
 		if err := c.queue.closed(); err != nil {
 			return err
@@ -163,12 +163,24 @@ func dialOnce(ctx context.Context, o *Options) (_ *libnbd.Libnbd, asked bool, er
 			return nil, asked, refused
 		}
 		if _, err := h.Poll(pollTime); err != nil {
-			return nil, asked, err
+			return nil, asked, hungUp(h, err)
 		}
 		if ctx.Err() != nil {
 			return nil, true, fmt.Errorf("connecting: %w", context.Cause(ctx))
 		}
 	}
+}
+
+// errHungUp is the end of a connection without a reason.
+var errHungUp = errors.New("the server hung up")
+
+// hungUp is what an error of Poll means: for a connection that has ended, libnbd
+// only says that there is nothing to wait for.
+func hungUp(h *libnbd.Libnbd, err error) error {
+	if closed, closedErr := h.AioIsClosed(); closedErr == nil && closed {
+		return errHungUp
+	}
+	return err
 }
 
 // refusal is the error of a server that was asked for the export.

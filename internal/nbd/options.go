@@ -141,6 +141,8 @@ func (o *Options) checkTLS(unix bool) error {
 func (o *Options) hint(err error) string {
 	text := err.Error()
 	switch {
+	case o.TLS != nil && errors.Is(err, errHungUp):
+		return "; TLS is asked for: does it have that?"
 	case o.TLS == nil || !strings.Contains(text, "gnutls") && !strings.Contains(text, "TLS"):
 		return ""
 	case strings.Contains(text, "certificate verification"):
