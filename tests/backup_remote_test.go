@@ -345,7 +345,7 @@ func (f *farHost) loseServer(t *testing.T, b *backups) {
 	if err := p.end(t); exitStatus(err) != 1 {
 		t.Errorf("%v, want exit status 1\n%s", err, &p.out)
 	}
-	wantOutput(t, p.out.String(), "the connection was lost")
+	wantOutput(t, p.out.String(), "connection was lost")
 	for end := time.Now().Add(nbdPatience); f.running(t, "qemu-nbd"); time.Sleep(20 * time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatal("qemu-nbd runs there still")
