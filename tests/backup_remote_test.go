@@ -148,7 +148,8 @@ func TestBackupRemote(t *testing.T) {
 	}{
 		{"connection lost", func(t *testing.T, n int) { f.loseConnection(t, b, n) }},
 		{"port", func(t *testing.T, n int) { b.nextOver(t, n, "-I", "127.0.0.1", "-P", freePort(t)) }},
-		{"port of IPv6", func(t *testing.T, n int) { b.nextOverIPv6(t, n) }},
+		{"port of IPv6", func(t *testing.T, n int) { b.nextOver(t, n, "-I", address6(t), "-P", freePort(t)) }},
+		{"start and kill", func(t *testing.T, n int) { b.startAndKill(t, n) }},
 		{"TLS", func(t *testing.T, n int) {
 			b.nextOver(t, n, "--tls", "--tls-cert", f.certs.ClientDir, "-P", freePort(t))
 		}},
@@ -208,16 +209,30 @@ func (b *backups) nextOver(t *testing.T, n int, args ...string) {
 	b.wantCheckpoints(t, n+1)
 }
 
-func (b *backups) nextOverIPv6(t *testing.T, n int) {
+// address6 is an address of IPv6, where the machine has that.
+func address6(t *testing.T) string {
 	t.Helper()
-	address := "::1"
-	if l, err := net.Listen("tcp", "[::1]:0"); err != nil {
+	l, err := net.Listen("tcp", "[::1]:0")
+	if err != nil {
 		t.Logf("this machine has no IPv6: %v", err)
-		address = "127.0.0.1"
-	} else {
-		l.Close()
+		return "127.0.0.1"
 	}
-	b.nextOver(t, n, "-I", address, "-P", freePort(t))
+	l.Close()
+	return "::1"
+}
+
+// startAndKill has a run leave its job behind, at a port, and another one end it.
+func (b *backups) startAndKill(t *testing.T, n int) {
+	b.changeBoth(t)
+	if out, err := b.run(ours(t), "-l", "inc", "-s", "-I", address6(t), "-P", freePort(t)); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	b.refused(t, []string{"-l", "inc"}, "Detected an active backup operation")
+	if out, err := b.run(ours(t), "-l", "inc", "-k"); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	b.wantCheckpoints(t, n)
+	b.wantNext(t, n)
 }
 
 // loseConnection has the SSH connections break while data comes through them.
