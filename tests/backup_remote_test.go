@@ -474,15 +474,17 @@ func TestBackupRemoteLogin(t *testing.T) {
 	alias := b.through("qemu+ssh://kvm/system?command=" + command)
 	works(alias)
 
-	// The variable, and the other name of the option.
-	byDefault := exec.Command(ours(t)[0], slices.Concat([]string{"backup", "-d", b.Name, "-o", b.set}, print)...)
-	byDefault.Env = slices.Concat(os.Environ(), b.env, []string{"LIBVIRT_DEFAULT_URI=" + alias.uri})
-	if out, err := byDefault.CombinedOutput(); err != nil {
+	// An alias of libvirt, whose configuration is inside.
+	config = fmt.Sprintf("uri_aliases = [ \"far=%s\" ]\n", alias.uri)
+	if err := os.WriteFile(filepath.Join(f.Root(), "etc/libvirt.conf"), []byte(config), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	program := ours(t)
+	cmd := f.Inside(t.Context(), program[0], slices.Concat(program[1:], []string{"-d", b.Name, "-o", b.set, "-l", "full", "-U", "far"})...)
+	cmd.Env = append(os.Environ(), b.env...)
+	out, err := cmd.CombinedOutput()
+	if err != nil {
 		t.Errorf("%v\n%s", err, out)
 	}
-	byDefault = exec.Command(ours(t)[0], slices.Concat([]string{"backup", "-d", b.Name, "-o", b.set, "--connect", alias.uri}, print)...)
-	byDefault.Env = slices.Concat(os.Environ(), b.env, []string{"LIBVIRT_DEFAULT_URI=test:///default"})
-	if out, err := byDefault.CombinedOutput(); err != nil {
-		t.Errorf("%v\n%s", err, out)
-	}
+	wantOutput(t, string(out), "Remote: NDB Endpoint socket: [root@kvm:/")
 }
