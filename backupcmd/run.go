@@ -132,6 +132,9 @@ func (r *run) chooseDisks(s situation) error {
 	r.disks = selected
 	r.log.Info(fmt.Sprintf("Backup will save [%d] attached disks.", len(r.disks)))
 	r.log.Info(fmt.Sprintf("Concurrent backup processes: [%d]", r.o.Workers(len(r.disks))))
+	if level := r.o.CompressLevel(); level != 0 {
+		r.log.Info(fmt.Sprintf("Compression enabled, level [%d]", level))
+	}
 	return nil
 }
 
