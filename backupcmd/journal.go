@@ -72,8 +72,9 @@ func (j *journal) write() error {
 	return nil
 }
 
+// remove removes the journal, also the newer one that a run was killed over.
 func (j *journal) remove() error {
-	if err := removeAll(j.path()); err != nil {
+	if err := removeAll(j.path(), j.path()+partialSuffix); err != nil {
 		return fmt.Errorf("journal of the backup: %w", err)
 	}
 	return syncDir(j.target.dir)
