@@ -6,9 +6,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
+	"net"
 	"os"
 	"path/filepath"
 	"strconv"
+	"syscall"
 
 	"virtnb/internal/domainxml"
 	"virtnb/internal/host"
@@ -65,6 +68,22 @@ func (r *run) overTCP() bool {
 	return r.remote() && (h.TLS || h.NBDIP != "" || !r.overSSH())
 }
 
+// removeDead removes a socket that nobody listens on: a run that was killed may
+// have left one, and process numbers, which are in the default name, come again.
+func removeDead(socket string) {
+	info, err := os.Lstat(socket)
+	if err != nil || info.Mode().Type() != fs.ModeSocket {
+		return
+	}
+	conn, err := net.Dial("unix", socket)
+	if err == nil {
+		conn.Close()
+	}
+	if errors.Is(err, syscall.ECONNREFUSED) {
+		_ = os.Remove(socket) // else it is in the way, which is said next
+	}
+}
+
 // listen decides where the job's server is to be.
 func (r *run) listen(ctx context.Context) error {
 	r.server = &server{}
@@ -74,6 +93,7 @@ func (r *run) listen(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+		removeDead(socket)
 		if err := vacant(socket); err != nil {
 			return fmt.Errorf("socket of the NBD server: %w; use --socketfile, or remove it if nobody has it", err)
 		}
