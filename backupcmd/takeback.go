@@ -140,6 +140,12 @@ func (r *run) stillThere(checkpoint string) bool {
 // when a checkpoint of a running one is deleted.
 func (r *run) mergeOffline(ctx context.Context, j *journal) error {
 	for _, d := range r.xml.Disks() {
+		if d.Type == "volume" {
+			var err error
+			if d.Path, err = r.volumePath(d.Pool, d.Volume); err != nil {
+				return fmt.Errorf("disk %s: %w", d.Target, err)
+			}
+		}
 		if d.Path == "" || d.Format != "qcow2" {
 			continue
 		}
