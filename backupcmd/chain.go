@@ -184,10 +184,7 @@ func (r *run) redefineOne(text []byte) error {
 	if xmlErr != nil {
 		return err
 	}
-	if define(alone) == nil {
-		return nil
-	}
-	return err
+	return define(alone)
 }
 
 // deleteCheckpoint deletes a checkpoint of the domain, by which its bitmap is
@@ -250,6 +247,11 @@ func (r *run) makeRoom(ctx context.Context, known []domainxml.Checkpoint, c chai
 	}
 	for _, k := range known {
 		if err := waitForSecondAfter(ctx, k.Created); err != nil {
+			return nil, err
+		}
+	}
+	for _, name := range r.staleBitmaps(known) {
+		if err := r.removeStaleBitmaps(name); err != nil {
 			return nil, err
 		}
 	}

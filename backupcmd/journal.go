@@ -155,7 +155,11 @@ func (j *journal) finish() error {
 	if j.Checkpoint == "" {
 		return nil
 	}
-	return j.target.addCheckpoint(j.Checkpoint)
+	err := j.target.addCheckpoint(j.Checkpoint)
+	if err != nil && j.CheckpointXML != "" { // to be taken back with the rest
+		_ = os.Rename(j.CheckpointXML, j.CheckpointXML+partialSuffix)
+	}
+	return err
 }
 
 // removeFiles takes back what the run wrote.

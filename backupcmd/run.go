@@ -51,10 +51,11 @@ type run struct {
 // disk is a disk that is saved.
 type disk struct {
 	domainxml.Disk
-	file    string // base name of the saveset
-	scratch string // path of the job's scratch file
-	whole   bool   // a full although the plan says incremental
-	old     bool   // the image can have no bitmap, and is not raw
+	file    string   // base name of the saveset
+	scratch string   // path of the job's scratch file
+	whole   bool     // a full although the plan says incremental
+	old     bool     // the image can have no bitmap, and is not raw
+	bitmaps []string // those in the image, not asked for with level copy
 }
 
 // raw says whether the image is a plain one.
@@ -113,7 +114,7 @@ func (r *run) decide(ctx context.Context) error {
 	}
 	s.onlyRaw = !hasTracked(r.disks)
 	if r.plan, err = makePlan(s, r.log); err != nil {
-		return err
+		return r.target.explain(err)
 	}
 	if err := r.o.Check(r.plan.level); err != nil {
 		return err
@@ -137,7 +138,7 @@ func (r *run) chooseDisks(ctx context.Context, s situation) error {
 	}
 	r.disks = selected
 	if level != format.Copy {
-		r.findUntracked(ctx)
+		r.findBitmaps(ctx)
 	}
 	r.log.Info(fmt.Sprintf("Backup will save [%d] attached disks.", len(r.disks)))
 	r.log.Info(fmt.Sprintf("Concurrent backup processes: [%d]", r.o.Workers(len(r.disks))))

@@ -38,10 +38,10 @@ func (r *run) selectDisks(raw, offline bool) ([]disk, error) {
 	return chosen, nil
 }
 
-// findUntracked marks the disks whose images can have no bitmaps: old ones of
-// qcow2, and those of other formats. An image that cannot be looked at is taken
+// findBitmaps notes the bitmaps in the images, and marks the disks whose images
+// can have none: old ones of qcow2, and those of other formats. An image that cannot be looked at is taken
 // for one that can.
-func (r *run) findUntracked(ctx context.Context) {
+func (r *run) findBitmaps(ctx context.Context) {
 	for i := range r.disks {
 		d := &r.disks[i]
 		hint := ""
@@ -51,6 +51,9 @@ func (r *run) findUntracked(ctx context.Context) {
 			d.old, hint = true, "format "+d.Format
 		case d.Path != "":
 			_, info, err := qemu.Info(ctx, r.host, d.Path, d.Format)
+			for _, b := range info.Specific.QCOW2.Bitmaps {
+				d.bitmaps = append(d.bitmaps, b.Name)
+			}
 			if err == nil && info.Specific.QCOW2.Compat == "0.10" {
 				d.old, hint = true, "qcow2 with compat=0.10; \"qemu-img amend -o compat=1.1\" makes it able to, while the domain is off"
 			}

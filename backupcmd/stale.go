@@ -4,6 +4,7 @@ package backupcmd
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -24,10 +25,25 @@ func isStaleBitmap(err error) bool {
 	return err != nil && strings.Contains(err.Error(), "Bitmap already exists")
 }
 
+// staleBitmaps lists the bitmaps in the images that have names of ours, and
+// checkpoints that libvirt does not know.
+func (r *run) staleBitmaps(known []domainxml.Checkpoint) (names []string) {
+	for _, d := range r.disks {
+		for _, name := range d.bitmaps {
+			is := func(k domainxml.Checkpoint) bool { return k.Name == name }
+			if strings.HasPrefix(name, checkpointPrefix) && domainxml.CheckCheckpoint(name) == nil &&
+				!slices.ContainsFunc(known, is) && !slices.Contains(names, name) {
+				names = append(names, name)
+			}
+		}
+	}
+	return names
+}
+
 // removeStaleBitmaps removes the bitmaps of the running domain's disks that
 // have the name of a checkpoint which libvirt does not know.
 func (r *run) removeStaleBitmaps(name string) error {
-	r.log.Warn(fmt.Sprintf("Removing bitmaps [%s], which belong to no checkpoint of the domain any more", name))
+	r.log.Info(fmt.Sprintf("Removing bitmaps [%s], which belong to no checkpoint of the domain any more", name))
 	for _, d := range r.disks {
 		if !d.tracked() {
 			continue
