@@ -157,10 +157,16 @@ func (j *journal) finish() error {
 	if j.Checkpoint == "" {
 		return nil
 	}
+	var err error
 	if j.First {
-		return j.target.listCheckpoints([]string{j.Checkpoint})
+		err = j.target.listCheckpoints([]string{j.Checkpoint})
+	} else {
+		err = j.target.addCheckpoint(j.Checkpoint)
 	}
-	return j.target.addCheckpoint(j.Checkpoint)
+	if err != nil && j.CheckpointXML != "" { // to be taken back with the rest
+		_ = os.Rename(j.CheckpointXML, j.CheckpointXML+partialSuffix)
+	}
+	return err
 }
 
 // removeFiles takes back what the run wrote.
