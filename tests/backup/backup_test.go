@@ -53,6 +53,8 @@ func ours(t testing.TB) []string {
 type backups struct {
 	*testbed.Guest
 	daemon  *testbed.Daemon
+	uri     string   // of the daemon, where that is not its own
+	env     []string // of programs that use that
 	set     string
 	copies  string // the folder of the copies of disks
 	scratch string // the folder of sockets and scratch files
@@ -70,7 +72,12 @@ type livePoint struct {
 // newBackups starts a libvirt and a guest for the test.
 func newBackups(t *testing.T, opts testbed.GuestOptions) *backups {
 	t.Helper()
-	daemon := testbed.New(t, testbed.Options{})
+	return guestOf(t, testbed.New(t, testbed.Options{}), opts)
+}
+
+// guestOf starts a guest of a libvirt for the test.
+func guestOf(t *testing.T, daemon *testbed.Daemon, opts testbed.GuestOptions) *backups {
+	t.Helper()
 	guest, err := daemon.Guest(opts)
 	if err != nil {
 		t.Fatal(err)
@@ -90,6 +97,9 @@ func newBackups(t *testing.T, opts testbed.GuestOptions) *backups {
 // run has a program back the guest up into the set, and returns what it printed.
 func (b *backups) run(program []string, args ...string) (string, error) {
 	args = slices.Concat(program[1:], b.arguments(), args)
+	if b.uri != "" {
+		return b.runFar(program[0], args...)
+	}
 	return b.daemon.Client(program[0], args...)
 }
 
