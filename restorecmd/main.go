@@ -11,6 +11,7 @@ import (
 	"os"
 	"strings"
 
+	"virtnb/internal/host"
 	"virtnb/internal/logfile"
 	"virtnb/internal/progress"
 	"virtnb/internal/terminal"
@@ -49,6 +50,8 @@ type run struct {
 	out *os.File // for what was asked for: the JSON of dump, a disk
 	in  *os.File // for questions
 	ui  *ui      // progress and results
+
+	host host.Host // where the targets are
 }
 
 func (c *command) run(ctx context.Context) int {
