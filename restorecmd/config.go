@@ -32,7 +32,7 @@ func (p *plan) readConfig(r *run) error {
 	}
 	if p.config == "" {
 		if r.o.AdjustConfig {
-			return errors.New("No domain config file found") //nolint:staticcheck // the peer's words
+			return peersError("No domain config file found")
 		}
 		r.log.Warn("No domain config file found, restoring the disks by their names.")
 		return nil
@@ -45,7 +45,7 @@ func (p *plan) readConfig(r *run) error {
 	if err == nil {
 		return nil
 	}
-	err = fmt.Errorf("Cant read config file: [%s]: %w", p.config, err) //nolint:staticcheck // the peer's words
+	err = peersError("Cant read config file: [%s]: %w", p.config, err)
 	if r.o.AdjustConfig {
 		return err
 	}

@@ -31,7 +31,7 @@ func (r *run) define(ctx context.Context, p *plan, xml, name string) error {
 	r.log.Info("Defining the restored domain based on the adjusted config.")
 	dom, err := conn.DomainDefineXMLFlags(xml, 0)
 	if err != nil {
-		return fmt.Errorf("Failed to define domain: [%w]", err) //nolint:staticcheck // the peer's words
+		return peersError("Failed to define domain: [%w]", err)
 	}
 	defer dom.Free()
 	r.log.Info(fmt.Sprintf("Successfully defined domain [%s]", name))
@@ -49,7 +49,7 @@ func (r *run) define(ctx context.Context, p *plan, xml, name string) error {
 func (r *run) connect() (*libvirt.Connect, error) {
 	conn, err := libvirt.NewConnect(r.o.Host.URI)
 	if err != nil {
-		return nil, fmt.Errorf("Cant connect libvirt daemon: [%w]", err) //nolint:staticcheck // the peer's words
+		return nil, peersError("Cant connect libvirt daemon: [%w]", err)
 	}
 	return conn, nil
 }

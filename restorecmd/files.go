@@ -69,7 +69,7 @@ func vacant(h host.Host, name string) error {
 	_, err := h.Stat(name)
 	switch {
 	case err == nil:
-		return fmt.Errorf("Target file already exists: [%s], wont overwrite.", name) //nolint:staticcheck // the peer's words
+		return peersError("Target file already exists: [%s], wont overwrite.", name)
 	case !errors.Is(err, fs.ErrNotExist):
 		return err
 	}

@@ -35,6 +35,9 @@ func Main(ctx context.Context, prog, version string, args []string, out, errOut 
 	return c.run(ctx)
 }
 
+// peersError is an error in the words of virtnbdrestore, which scripts look for.
+func peersError(format string, args ...any) error { return fmt.Errorf(format, args...) }
+
 // command is a call of the command.
 type command struct {
 	prog, version string

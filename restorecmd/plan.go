@@ -59,7 +59,7 @@ type job struct {
 // makePlan decides.
 func (r *run) makePlan() (*plan, error) {
 	if _, err := os.Stat(r.o.Input); errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("Backup source [%s] does not exist.", r.o.Input) //nolint:staticcheck // the peer's words
+		return nil, peersError("Backup source [%s] does not exist.", r.o.Input)
 	}
 	p := &plan{}
 	var err error
@@ -85,7 +85,7 @@ func (p *plan) chooseFiles(r *run) error {
 		r.o.Define, r.o.AdjustConfig = false, false
 	}
 	if first := r.o.Sequence[0]; !strings.Contains(first, "full") && !strings.Contains(first, "copy") {
-		return fmt.Errorf("Sequence must start with full or copy backup.") //nolint:staticcheck // the peer's words
+		return peersError("Sequence must start with full or copy backup.")
 	}
 	j := &job{}
 	for _, name := range r.o.Sequence {

@@ -4,10 +4,8 @@ package restorecmd
 
 import (
 	"context"
-	"errors"
 
 	"virtnb/internal/host"
-	"virtnb/internal/nbd"
 	"virtnb/internal/qemu"
 )
 
@@ -18,11 +16,8 @@ type qcowFile struct {
 	dataFile string // of its external data, when it is complete; "": none
 	format   string
 	block    int64
-
-	server  *qemu.Server
-	forward *host.Forwarder // of a server on another host, or nil
-	client  *nbd.Client
-	done    bool
+	*served
+	done bool
 }
 
 // qcowOptions say how to make a qcowFile.
@@ -33,7 +28,7 @@ type qcowOptions struct {
 }
 
 // createQcow makes an image. Neither it nor its partial name may exist.
-func createQcow(ctx context.Context, h host.Host, path string, o qcowOptions) (_ *qcowFile, err error) {
+func createQcow(ctx context.Context, h host.Host, path string, o qcowOptions) (*qcowFile, error) {
 	q := &qcowFile{host: h, path: path, dataFile: o.create.DataFile, format: o.create.Format, block: clusterSize(o.create)}
 	create := o.create
 	if q.dataFile != "" {
@@ -42,35 +37,26 @@ func createQcow(ctx context.Context, h host.Host, path string, o qcowOptions) (_
 	if err := qemu.Create(ctx, h, path+partialSuffix, create); err != nil {
 		return nil, err
 	}
-	defer func() {
-		if err != nil {
-			q.Abort()
-		}
-	}()
-	q.server, err = qemu.ServeWritable(ctx, h, qemu.Export{
-		Path: path + partialSuffix, Format: q.format, Name: exportName, Socket: o.socket,
-		Compress: o.compress, Unsafe: true, Connections: nbdConnections,
-	})
+	var err error
+	q.served, err = serve(ctx, h, qemu.Export{
+		Path: path + partialSuffix, Format: q.format, Socket: o.socket, Compress: o.compress, Unsafe: true,
+	}, true)
 	if err != nil {
+		q.Abort()
 		return nil, err
 	}
-	return q, q.connect(ctx)
-}
-
-// exportName is the name of the export of our own servers.
-const exportName = "restore"
-
-// connect connects to the server, through SSH where it is on another host.
-func (q *qcowFile) connect(ctx context.Context) (err error) {
-	_, socket := q.server.Address()
-	q.client, err = nbd.Connect(ctx, nbd.Options{Socket: socket, Export: exportName, Connections: nbdConnections})
-	return err
+	return q, nil
 }
 
 // clusterSize is the unit of an image.
 func clusterSize(o qemu.CreateOptions) int64 {
-	if o.ClusterSize >= 512 && o.ClusterSize <= pieceSize {
+	switch {
+	case o.Format == "raw":
+		return defaultBlock
+	case o.ClusterSize >= defaultBlock && o.ClusterSize <= pieceSize:
 		return o.ClusterSize
+	case o.ClusterSize != 0:
+		return defaultBlock
 	}
 	return 64 << 10
 }
@@ -85,12 +71,11 @@ func (q *qcowFile) Block() int64 { return q.block }
 
 func (q *qcowFile) Fresh() bool { return true }
 
-// Commit ends the server, which writes what it has in its caches, makes the
-// files durable and gives them their names. The data file comes first: an image
-// whose data is not there would be a broken one.
+// Commit ends the server, makes the files durable and gives them their names.
+// The data file comes first: an image whose data is not there would be a broken
+// one.
 func (q *qcowFile) Commit(ctx context.Context) error {
-	err := errors.Join(q.client.Close(), q.server.Stop())
-	if err != nil {
+	if err := q.close(); err != nil {
 		return err
 	}
 	if q.dataFile != "" {
@@ -112,11 +97,8 @@ func (q *qcowFile) Abort() {
 	if q.done {
 		return
 	}
-	if q.client != nil {
-		_ = q.client.Close()
-	}
-	if q.server != nil {
-		_ = q.server.Stop()
+	if q.served != nil {
+		_ = q.close()
 	}
 	_ = q.host.Remove(q.path + partialSuffix)
 	if q.dataFile != "" {

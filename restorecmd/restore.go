@@ -26,6 +26,9 @@ const disksAtATime = 3
 // runRestore brings disks back.
 func runRestore(ctx context.Context, r *run) error {
 	r.host = host.Local{}
+	if r.o.InPlace != "" {
+		return r.restoreInPlace(ctx)
+	}
 	p, err := r.makePlan()
 	if err != nil {
 		return err
@@ -36,7 +39,7 @@ func runRestore(ctx context.Context, r *run) error {
 		r.ui.answer.Domain = p.domain.Name()
 	}
 	if err := r.restoreDisks(ctx, p); err != nil {
-		return fmt.Errorf("Disk restore failed: [%w]", err) //nolint:staticcheck // the peer's words
+		return peersError("Disk restore failed: [%w]", err)
 	}
 	return r.restoreDomain(ctx, p)
 }
