@@ -30,6 +30,7 @@ var allowedImports = map[string][]string{
 	"bindings/api":           {},
 	"backupcmd":              {"format", "internal/archive", "internal/argparse", "internal/domainxml", "internal/host", "internal/hostargs", "internal/logfile", "internal/nbd", "internal/progress", "internal/qemu", "internal/size", "internal/terminal", "internal/virt", "golang.org/x/sync/errgroup", "golang.org/x/sys/unix", "libvirt.org/go/libvirt"},
 	"internal/argparse":      {},
+	"internal/virt":          {"libvirt.org/go/libvirt"},
 	"internal/hostargs":      {"internal/argparse"},
 	"internal/logfile":       {},
 	"internal/terminal":      {"golang.org/x/term"},
@@ -40,6 +41,7 @@ var allowedImports = map[string][]string{
 	"internal/qemu":          {"internal/host"},
 	"internal/qemu/qemutest": {},
 	"internal/archive":       {"internal/terminal"},
+	"internal/nbd":           {"format", "golang.org/x/sys/unix", "libguestfs.org/libnbd"},
 }
 
 // usesC lists the packages that may import "C"; the others build without cgo.
