@@ -18,7 +18,6 @@ import (
 
 	"virtnb/format"
 	"virtnb/internal/nbd"
-	"virtnb/internal/qemu"
 	"virtnb/overlay"
 )
 
@@ -69,7 +68,9 @@ func (r *run) restoreInPlace(ctx context.Context) error {
 		return err
 	}
 	defer p.close()
-	s, err := serve(ctx, r.host, qemu.Export{Path: r.o.InPlace, Format: j.format, Socket: r.o.SocketFile}, !r.o.DryRun)
+	e := r.listen(p, j)
+	e.Path, e.Format = r.o.InPlace, j.format
+	s, err := r.serve(ctx, e, !r.o.DryRun)
 	if err != nil {
 		if strings.Contains(err.Error(), " lock") {
 			err = fmt.Errorf("image %s is in use; is the domain off? %w", r.o.InPlace, err)

@@ -55,6 +55,7 @@ type run struct {
 	ui  *ui      // progress and results
 
 	host host.Host // where the targets are
+	far  string    // its name; "": this machine
 }
 
 func (c *command) run(ctx context.Context) int {

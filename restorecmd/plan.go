@@ -392,10 +392,22 @@ func (j *job) fileName(r *run) string {
 	d := j.old
 	for _, from := range []string{d.Path, d.Volume, d.Network.Name} {
 		if base := path.Base(from); from != "" && plainName(base) {
-			return base
+			return j.withFormat(base)
 		}
 	}
 	return j.disk + "." + j.format
+}
+
+// withFormat gives a name that says a format the one of the new image.
+func (j *job) withFormat(name string) string {
+	stem, said := strings.CutSuffix(name, ".qcow2")
+	if !said {
+		stem, said = strings.CutSuffix(name, ".raw")
+	}
+	if said && stem != "" {
+		return stem + "." + j.format
+	}
+	return name
 }
 
 // plainName says whether a base name is fit to be one of a file.

@@ -24,23 +24,23 @@ type qcowFile struct {
 type qcowOptions struct {
 	create   qemu.CreateOptions // its data file has its final path
 	compress bool
-	socket   string // of the NBD server; "": one in a folder of its own
+	listen   qemu.Export // where the server listens
 }
 
 // createQcow makes an image. Neither it nor its partial name may exist.
-func createQcow(ctx context.Context, h host.Host, path string, o qcowOptions) (*qcowFile, error) {
-	q := &qcowFile{host: h, path: path, dataFile: o.create.DataFile, format: o.create.Format, block: clusterSize(o.create)}
+func (r *run) createQcow(ctx context.Context, path string, o qcowOptions) (*qcowFile, error) {
+	q := &qcowFile{host: r.host, path: path, dataFile: o.create.DataFile, format: o.create.Format, block: clusterSize(o.create)}
 	create := o.create
 	if q.dataFile != "" {
 		create.DataFile += partialSuffix
 	}
-	if err := qemu.Create(ctx, h, path+partialSuffix, create); err != nil {
+	if err := qemu.Create(ctx, r.host, path+partialSuffix, create); err != nil {
 		return nil, err
 	}
+	e := o.listen
+	e.Path, e.Format, e.Compress, e.Unsafe = path+partialSuffix, q.format, o.compress, true
 	var err error
-	q.served, err = serve(ctx, h, qemu.Export{
-		Path: path + partialSuffix, Format: q.format, Socket: o.socket, Compress: o.compress, Unsafe: true,
-	}, true)
+	q.served, err = r.serve(ctx, e, true)
 	if err != nil {
 		q.Abort()
 		return nil, err

@@ -25,7 +25,10 @@ const disksAtATime = 3
 
 // runRestore brings disks back.
 func runRestore(ctx context.Context, r *run) error {
-	r.host = host.Local{}
+	if err := errors.Join(r.reach(ctx), r.checkRemote()); err != nil {
+		return err
+	}
+	defer r.host.Close()
 	if r.o.InPlace != "" {
 		return r.restoreInPlace(ctx)
 	}
@@ -34,6 +37,9 @@ func runRestore(ctx context.Context, r *run) error {
 		return err
 	}
 	defer p.close()
+	if err := r.checkDefine(ctx, p); err != nil {
+		return err
+	}
 	r.ui.answer.Point = p.point
 	if p.domain != nil {
 		r.ui.answer.Domain = p.domain.Name()
@@ -171,17 +177,9 @@ func (r *run) openSink(ctx context.Context, p *plan, j *job) (sink, error) {
 		return createRaw(j.place.path, size, r.o.Preallocate)
 	}
 	r.log.Info(fmt.Sprintf("Create virtual disk [%s] format: [%s] size: [%d]", j.place, j.format, size))
-	o := qcowOptions{create: j.create, compress: r.o.Compress, socket: r.socketOf(p, j)}
+	o := qcowOptions{create: j.create, compress: r.o.Compress, listen: r.listen(p, j)}
 	o.create.Format, o.create.Size = j.format, size
-	return createQcow(ctx, r.host, j.place.path, o)
-}
-
-// socketOf is the socket of the disk's NBD server: each has its own.
-func (r *run) socketOf(p *plan, j *job) string {
-	if r.o.SocketFile == "" || p.jobs[0] == j {
-		return r.o.SocketFile
-	}
-	return r.o.SocketFile + "." + j.disk
+	return r.createQcow(ctx, j.place.path, o)
 }
 
 // imageOptions are the options of the new image, but for its size: those of the

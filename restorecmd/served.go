@@ -24,16 +24,16 @@ type served struct {
 // exportName is the name of the export of our own servers.
 const exportName = "restore"
 
-// serve starts a server for the image and connects to it, through SSH where it
-// is on another host.
-func serve(ctx context.Context, h host.Host, e qemu.Export, writable bool) (_ *served, err error) {
+// serve starts a server for the image of e and connects to it: through SSH where
+// it is on another host and listens at a socket.
+func (r *run) serve(ctx context.Context, e qemu.Export, writable bool) (_ *served, err error) {
 	e.Name, e.Connections = exportName, nbdConnections
 	start := qemu.ServeReadOnly
 	if writable {
 		start = qemu.ServeWritable
 	}
 	s := &served{}
-	if s.server, err = start(ctx, h, e); err != nil {
+	if s.server, err = start(ctx, r.host, e); err != nil {
 		return nil, err
 	}
 	defer func() {
@@ -41,20 +41,24 @@ func serve(ctx context.Context, h host.Host, e qemu.Export, writable bool) (_ *s
 			_ = s.close()
 		}
 	}()
-	_, socket := s.server.Address()
-	if _, local := h.(host.Local); !local {
-		if s.dir, err = os.MkdirTemp("", "virtnb"); err != nil {
-			return nil, err
-		}
-		socket = filepath.Join(s.dir, "nbd")
-		if s.forward, err = s.server.Forward(ctx, socket); err != nil {
+	o := r.nbdOptions(s.server)
+	if r.far != "" && o.Socket != "" {
+		if o.Socket, err = s.tunnel(ctx); err != nil {
 			return nil, err
 		}
 	}
-	s.client, err = nbd.Connect(ctx, nbd.Options{
-		Socket: socket, Export: exportName, Connections: nbdConnections, Contexts: []string{nbd.Allocation},
-	})
+	s.client, err = nbd.Connect(ctx, o)
 	return s, err
+}
+
+// tunnel makes a socket here that leads to the server.
+func (s *served) tunnel(ctx context.Context) (socket string, err error) {
+	if s.dir, err = os.MkdirTemp("", "virtnb"); err != nil {
+		return "", err
+	}
+	socket = filepath.Join(s.dir, "nbd")
+	s.forward, err = s.server.Forward(ctx, socket)
+	return socket, err
 }
 
 // close ends the server, which writes what it has in its caches. Only without

@@ -24,7 +24,7 @@ var allowedImports = map[string][]string{
 	"fusefs/mount":           {"fusefs", "golang.org/x/sys/unix", "internal/size"},
 	"plugin":                 {"format", "overlay", "libguestfs.org/nbdkit", "github.com/dustin/go-humanize"},
 	"plugin/main":            {"overlay", "plugin", "libguestfs.org/nbdkit"},
-	"restorecmd":             {"format", "internal/argparse", "internal/domainxml", "internal/host", "internal/hostargs", "internal/logfile", "internal/nbd", "internal/progress", "internal/qemu", "internal/terminal", "overlay", "github.com/dustin/go-humanize", "golang.org/x/sync/errgroup", "golang.org/x/sys/unix", "libvirt.org/go/libvirt"},
+	"restorecmd":             {"format", "internal/argparse", "internal/domainxml", "internal/host", "internal/hostargs", "internal/logfile", "internal/nbd", "internal/progress", "internal/qemu", "internal/terminal", "internal/virt", "overlay", "github.com/dustin/go-humanize", "golang.org/x/sync/errgroup", "golang.org/x/sys/unix"},
 	"cmd/virtnb":             {"backupcmd", "fusefs/mount", "restorecmd", "github.com/urfave/cli/v2"},
 	"internal/domainxml":     {"github.com/beevik/etree", "github.com/google/uuid"},
 	"bindings/api":           {},
