@@ -3,6 +3,7 @@
 package restorecmd
 
 import (
+	"bytes"
 	"context"
 
 	"virtnb/internal/host"
@@ -16,6 +17,8 @@ type qcowFile struct {
 	dataFile string // of its external data, when it is complete; "": none
 	format   string
 	block    int64
+	size     int64 // of the disk; the image is larger while it is written, where padded
+	padded   bool
 	*served
 	done bool
 }
@@ -29,8 +32,13 @@ type qcowOptions struct {
 
 // createQcow makes an image. Neither it nor its partial name may exist.
 func (r *run) createQcow(ctx context.Context, path string, o qcowOptions) (*qcowFile, error) {
-	q := &qcowFile{host: r.host, path: path, dataFile: o.create.DataFile, format: o.create.Format, block: clusterSize(o.create)}
+	q := &qcowFile{host: r.host, path: path, dataFile: o.create.DataFile, format: o.create.Format, block: clusterSize(o.create), size: o.create.Size}
 	create := o.create
+	// QEMU writes whole clusters where it compresses, and refuses an image that
+	// ends in the middle of one.
+	if q.padded = o.compress && q.size%q.block != 0; q.padded {
+		create.Size = (q.size/q.block + 1) * q.block
+	}
 	if q.dataFile != "" {
 		create.DataFile += partialSuffix
 	}
@@ -62,6 +70,9 @@ func clusterSize(o qemu.CreateOptions) int64 {
 }
 
 func (q *qcowFile) WriteAt(ctx context.Context, p []byte, off int64) error {
+	if q.padded && off+int64(len(p)) == q.size {
+		p = append(bytes.Clone(p), make([]byte, q.block-q.size%q.block)...)
+	}
 	return q.client.WriteAt(ctx, p, off)
 }
 
@@ -77,6 +88,11 @@ func (q *qcowFile) Fresh() bool { return true }
 func (q *qcowFile) Commit(ctx context.Context) error {
 	if err := q.close(); err != nil {
 		return err
+	}
+	if q.padded {
+		if err := qemu.Shrink(ctx, q.host, q.path+partialSuffix, q.format, q.size); err != nil {
+			return err
+		}
 	}
 	if q.dataFile != "" {
 		if err := qemu.SetDataFile(ctx, q.host, q.path+partialSuffix, q.format, q.dataFile, q.dataFile+partialSuffix); err != nil {

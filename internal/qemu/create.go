@@ -109,3 +109,13 @@ func SetDataFile(ctx context.Context, h host.Host, path, format, dataFile, now s
 	}
 	return nil
 }
+
+// Shrink makes an image that nobody has open smaller; what is behind the new
+// size is gone.
+func Shrink(ctx context.Context, h host.Host, path, format string, size int64) error {
+	_, err := h.Run(ctx, []string{"qemu-img", "resize", "-q", "-f", format, "--shrink", "--", filename(path), strconv.FormatInt(size, 10)})
+	if err != nil {
+		return fmt.Errorf("shrink image %s: %w", path, err)
+	}
+	return nil
+}
