@@ -32,6 +32,7 @@ const (
 // peers are the commands of virtnb that take the place of another program.
 var peers = []peer{
 	{"backup", "virtnbdbackup", "save the disks of a virtual machine", backupcmd.Main},
+	{"restore", "virtnbdrestore", "bring the disks of a virtual machine back", restorecmd.Main},
 }
 
 func main() {
