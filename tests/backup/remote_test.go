@@ -61,7 +61,7 @@ func (f *farHost) guest(t *testing.T, opts testbed.GuestOptions) *backups {
 
 // runFar runs a program with the URI and the environment of b.
 func (b *backups) runFar(name string, args ...string) (string, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), nbdPatience)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, name, append(slices.Clip(args), "-U", b.uri)...)
 	cmd.Env = append(os.Environ(), b.env...)
@@ -362,7 +362,7 @@ func (f *farHost) loseServer(t *testing.T, b *backups) {
 		t.Errorf("%v, want exit status 1\n%s", err, &p.out)
 	}
 	wantOutput(t, p.out.String(), "the connection was lost")
-	for end := time.Now().Add(nbdPatience); f.running(t, "qemu-nbd"); time.Sleep(20 * time.Millisecond) {
+	for end := time.Now().Add(patience); f.running(t, "qemu-nbd"); time.Sleep(20 * time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatal("qemu-nbd runs there still")
 		}
