@@ -45,15 +45,15 @@ const diffSeconds = 60
 
 // SavedFiles returns the files that were saved together with a restore point:
 // the domain's configuration, image options, firmware. The keys are their names
-// without what stands for the point ("vmconfig.xml"), the values paths. Of
-// several that can be of a diff, it is the one whose time is closest.
+// without what stands for the point ("vmconfig.xml"), the values paths for
+// [OpenSideFile]. Of several that can be of a diff, it is the one whose time is closest.
 func (s *Set) SavedFiles(point string) map[string]string {
 	saved := map[string]string{}
 	apart := map[string]int64{}
 	for _, f := range s.files {
-		short, n, ok := withoutPoint(f, point)
+		short, n, ok := withoutPoint(filepath.Base(f), point)
 		if best, taken := apart[short]; ok && (!taken || n < best) {
-			saved[short], apart[short] = filepath.Join(s.Dir, f), n
+			saved[short], apart[short] = f, n
 		}
 	}
 	return saved

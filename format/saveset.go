@@ -23,15 +23,21 @@ type Saveset struct {
 	r     io.ReaderAt
 	file  *os.File // nil if not opened by path
 	stamp Stamp
-	body  int64 // offset of the first frame behind the metadata
-	tail  int64 // offset of the compression trailer; Size if there is none
+	base  int64  // offset in file of the saveset: not 0 for a member of an archive
+	crc   uint32 // CRC-32 of all its bytes, of a member of an archive
+	body  int64  // offset of the first frame behind the metadata
+	tail  int64  // offset of the compression trailer; Size if there is none
 }
 
-// OpenSaveset opens the saveset at path, which must be a regular file. The
-// caller closes it. A damaged file gives a *CorruptError.
+// OpenSaveset opens the saveset at path, which must be a regular file, or
+// a member of a zip archive as ARCHIVE/MEMBER. The caller closes it. A damaged
+// file gives a *CorruptError.
 func OpenSaveset(path string) (*Saveset, error) {
 	// O_NONBLOCK: opening a FIFO must not wait for a writer.
 	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if isMember(err) {
+		return openMember(path)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("saveset: %w", err)
 	}
@@ -76,24 +82,23 @@ func typeName(m os.FileMode) string {
 // and says for a raw image which disk and level it is. Close does not close r.
 func NewSaveset(r io.ReaderAt, size int64, name string) (*Saveset, error) {
 	s := &Saveset{Path: name, Size: size, r: r, tail: size}
-	var first [headerSize]byte
-	b := first[:min(size, headerSize)]
-	if err := s.readFull(b, 0); err != nil {
-		return nil, err
-	}
-	if err := s.readEnds(b); err != nil {
+	if err := s.open(); err != nil {
 		return nil, err
 	}
 	return s, nil
 }
 
-// readEnds reads the beginning and the end of the file; first is its first
-// header.
-func (s *Saveset) readEnds(first []byte) error {
-	if !bytes.HasPrefix(first, []byte("meta ")) {
-		return s.openRaw(first)
+// open reads the beginning and the end of the file.
+func (s *Saveset) open() error {
+	var first [headerSize]byte
+	b := first[:min(s.Size, headerSize)]
+	if err := s.readFull(b, 0); err != nil {
+		return err
 	}
-	if err := s.readMetadata(first); err != nil {
+	if !bytes.HasPrefix(b, []byte("meta ")) {
+		return s.openRaw(b)
+	}
+	if err := s.readMetadata(b); err != nil {
 		return err
 	}
 	if s.Meta.Compressed() {
@@ -201,9 +206,9 @@ func (s *Saveset) openRaw(first []byte) error {
 }
 
 // Fd returns the file descriptor, valid until Close, or -1 if the saveset was
-// not opened by its path.
+// not opened by its path, or is a member of an archive.
 func (s *Saveset) Fd() int {
-	if s.file == nil {
+	if s.file == nil || s.base != 0 {
 		return -1
 	}
 	return int(s.file.Fd())
