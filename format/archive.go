@@ -170,19 +170,19 @@ func openMember(path string) (*Saveset, error) {
 	if err != nil {
 		return nil, err
 	}
-	s, err := a.saveset(m, path)
-	if err != nil {
+	s := &Saveset{Path: path}
+	s.setMember(a, m)
+	if err := s.open(); err != nil {
 		a.f.Close()
 		return nil, err
 	}
 	return s, nil
 }
 
-func (a *archive) saveset(m member, path string) (*Saveset, error) {
-	s := &Saveset{Path: path, Size: m.size, r: io.NewSectionReader(a.f, m.at, m.size), tail: m.size,
-		file: a.f, stamp: a.stamp, base: m.at, crc: m.crc}
+func (s *Saveset) setMember(a *archive, m member) {
+	s.r, s.file, s.Size, s.tail = io.NewSectionReader(a.f, m.at, m.size), a.f, m.size, m.size
+	s.stamp, s.base, s.crc = a.stamp, m.at, m.crc
 	s.stamp.Member = m.name
-	return s, s.open()
 }
 
 // SideFile is an open file of a set that is no saveset.

@@ -27,6 +27,7 @@ type Saveset struct {
 	crc   uint32 // CRC-32 of all its bytes, of a member of an archive
 	body  int64  // offset of the first frame behind the metadata
 	tail  int64  // offset of the compression trailer; Size if there is none
+	fault error  // of a saveset that was opened although it is damaged
 }
 
 // OpenSaveset opens the saveset at path, which must be a regular file, or
@@ -57,13 +58,17 @@ func newFileSaveset(f *os.File, path string) (*Saveset, error) {
 	if !st.Mode().IsRegular() {
 		return nil, &CorruptError{path, 0, "not a regular file but a " + typeName(st.Mode())}
 	}
-	s, err := NewSaveset(f, st.Size(), path)
-	if err != nil {
+	s := &Saveset{Path: path}
+	s.setFile(f, st)
+	if err := s.open(); err != nil {
 		return nil, err
 	}
-	s.file = f
-	s.stamp = stampOf(st.Sys().(*syscall.Stat_t))
 	return s, nil
+}
+
+func (s *Saveset) setFile(f *os.File, st os.FileInfo) {
+	s.r, s.file, s.Size, s.tail = f, f, st.Size(), st.Size()
+	s.stamp = stampOf(st.Sys().(*syscall.Stat_t))
 }
 
 func typeName(m os.FileMode) string {

@@ -153,3 +153,15 @@ func (b *buffered) bytes(off int64, n int) ([]byte, error) {
 }
 
 func (b *buffered) close() {}
+
+// careful is a buffered window of a file on storage that fails in places.
+type careful struct{ buffered }
+
+func (c *careful) bytes(off int64, n int) ([]byte, error) {
+	if b, err := c.buffered.bytes(off, n); err == nil {
+		return b, nil
+	}
+	b := make([]byte, n)
+	_, err := io.ReadFull(io.NewSectionReader(c.r, off, int64(n)), b)
+	return b, noEOF(err)
+}
