@@ -20,10 +20,10 @@ import (
 
 // What libvirt knows of checkpoints, against what the set says.
 //
-// A checkpoint is ours if its name and its time of creation are those that the
-// set saved: every set calls its first checkpoint virtnbdbackup.0, so the name
-// alone can be that of another set, whose bitmap lacks changes that this one
-// needs. Where the newest checkpoint of the set is not the domain's any more,
+// A checkpoint is ours if its name, its time of creation and its description,
+// which has something random, are those that the set saved: every set calls its
+// first checkpoint virtnbdbackup.0, so the name alone can be that of another set,
+// whose bitmap lacks changes that this one needs. Where the newest checkpoint of the set is not the domain's any more,
 // disks are saved whole, inside of the chain.
 
 // listCheckpoints returns all checkpoints of the domain, parents first.
@@ -105,7 +105,7 @@ func (r *run) isOurs(k *domainxml.Checkpoint) bool {
 		r.log.Debug(fmt.Sprintf("Checkpoint [%s] cannot be told from others of its name: %v", k.Name, err))
 		return false
 	}
-	return !k.Created.IsZero() && saved.Created.Equal(k.Created)
+	return !k.Created.IsZero() && saved.Created.Equal(k.Created) && saved.Description == k.Description
 }
 
 // maxCheckpointXML bounds the size of a saved checkpoint, which embeds the
@@ -246,19 +246,15 @@ func (r *run) makeRoom(ctx context.Context, known []domainxml.Checkpoint, c chai
 	if !r.plan.creates {
 		return nil, nil
 	}
+	for _, k := range known {
+		if err := waitForSecondAfter(ctx, k.Created); err != nil {
+			return nil, err
+		}
+	}
 	for _, name := range c.others {
 		if name != r.plan.checkpoint {
 			retired = append(retired, name)
-			continue
-		}
-		for i := range known {
-			if known[i].Name == name {
-				if err := waitForSecondAfter(ctx, known[i].Created); err != nil {
-					return nil, err
-				}
-			}
-		}
-		if err := r.discardCheckpoint(name); err != nil {
+		} else if err := r.discardCheckpoint(name); err != nil {
 			return nil, err
 		}
 	}
@@ -266,7 +262,8 @@ func (r *run) makeRoom(ctx context.Context, known []domainxml.Checkpoint, c chai
 }
 
 // waitForSecondAfter waits until a checkpoint that is made now is younger than
-// one of that time: they are told apart by it, and it has a grain of a second.
+// one of that time: those that virtnbdbackup makes have no other mark, and it
+// has a grain of a second.
 func waitForSecondAfter(ctx context.Context, created time.Time) error {
 	wait := time.Until(created.Add(time.Second))
 	if wait <= 0 || wait > 2*time.Second {

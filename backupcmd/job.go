@@ -107,7 +107,7 @@ func (r *run) backupDisk(d disk) domainxml.BackupDisk {
 }
 
 func (r *run) checkpointXML() (string, error) {
-	c := domainxml.Checkpoint{Name: r.plan.checkpoint, Parent: r.plan.parent, Description: "Backup checkpoint"}
+	c := domainxml.Checkpoint{Name: r.plan.checkpoint, Parent: r.plan.parent, Description: "Backup checkpoint " + rand.Text()}
 	if !r.chain.valid {
 		c.Parent = ""
 	}
@@ -159,11 +159,13 @@ func (r *run) saveWhole(d *disk, why string) {
 // endJob ends the domain's job and waits until it is gone. No job is no error.
 func (r *run) endJob(ctx context.Context) error {
 	return r.libvirt("stopping the backup job", func(dom *libvirt.Domain) error {
-		if !hasBackupJob(dom) {
-			return nil
-		}
-		if err := dom.AbortJob(); err != nil && hasBackupJob(dom) {
+		if running, err := hasBackupJob(dom); err != nil || !running {
 			return err
+		}
+		if err := dom.AbortJob(); err != nil {
+			if running, _ := hasBackupJob(dom); running {
+				return err
+			}
 		}
 		return waitForJobEnd(ctx, dom)
 	})
@@ -171,10 +173,16 @@ func (r *run) endJob(ctx context.Context) error {
 
 // hasBackupJob says whether a backup job runs; of a domain that is off, none
 // does.
-func hasBackupJob(dom *libvirt.Domain) bool {
+func hasBackupJob(dom *libvirt.Domain) (bool, error) {
 	stats, err := dom.GetJobStats(0)
-	return err == nil && stats.Type != libvirt.DOMAIN_JOB_NONE &&
-		(!stats.OperationSet || stats.Operation == libvirt.DOMAIN_JOB_OPERATION_BACKUP)
+	if errors.Is(err, libvirt.ERR_OPERATION_INVALID) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	return stats.Type != libvirt.DOMAIN_JOB_NONE &&
+		(!stats.OperationSet || stats.Operation == libvirt.DOMAIN_JOB_OPERATION_BACKUP), nil
 }
 
 func waitForJobEnd(ctx context.Context, dom *libvirt.Domain) error {
@@ -182,33 +190,36 @@ func waitForJobEnd(ctx context.Context, dom *libvirt.Domain) error {
 	defer cancel()
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
-	for hasBackupJob(dom) {
+	for {
+		if running, err := hasBackupJob(dom); err != nil || !running {
+			return err
+		}
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}
 	}
-	return nil
 }
 
-// runningJob returns the socket, or address, of the domain's backup job, ""
-// if there is none.
+// runningJob returns the socket, or address, of the domain's backup job, and
+// whether there is one.
 func (r *run) runningJob() (socket string, running bool, err error) {
 	err = r.libvirt("looking for a backup job", func(dom *libvirt.Domain) error {
-		if running = hasBackupJob(dom); !running {
-			return nil
-		}
-		text, err := dom.BackupGetXMLDesc(0)
-		if err != nil {
-			running = hasBackupJob(dom)
-			if !running {
-				return nil
-			}
+		var err error
+		if running, err = hasBackupJob(dom); err != nil || !running {
 			return err
 		}
-		socket = domainxml.BackupServer([]byte(text))
-		return nil
+		text, err := dom.BackupGetXMLDesc(0)
+		if err == nil {
+			socket = domainxml.BackupServer([]byte(text))
+			return nil
+		}
+		if still, stillErr := hasBackupJob(dom); stillErr == nil && !still {
+			running = false // it ended meanwhile
+			return nil
+		}
+		return err
 	})
 	return socket, running, err
 }

@@ -6,13 +6,19 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"libvirt.org/go/libvirt"
+
+	"virtnb/internal/virt"
 )
 
 // A job begins while the guest's file systems are frozen, where its agent does
 // that, and while the domain is suspended, where --pause asks for it. Freezing
 // comes before suspending: the agent of a suspended guest answers nothing.
+
+// thawTime is how long the guest's agent may take to thaw.
+const thawTime = 2 * time.Minute
 
 // quiesce calms the guest. What it returns undoes all of it, and must be called.
 func (r *run) quiesce(ctx context.Context) (undo func(), err error) {
@@ -51,7 +57,7 @@ func (r *run) freeze(ctx context.Context) (thaw func()) {
 	r.log.Debug("Attempting to freeze filesystems.")
 	ctx, cancel := context.WithTimeoutCause(ctx, r.o.FreezeTimeout, fmt.Errorf("no answer within %v", r.o.FreezeTimeout))
 	defer cancel()
-	err := freezeWithin(ctx, r.dom, r.o.FreezeMountpoints)
+	err := virt.Freeze(ctx, r.dom, r.o.FreezeMountpoints)
 	if err != nil {
 		if errors.Is(err, libvirt.ERR_AGENT_UNRESPONSIVE) || ctx.Err() != nil {
 			r.log.Warn("Guest agent is not responding")
@@ -62,23 +68,12 @@ func (r *run) freeze(ctx context.Context) (thaw func()) {
 	r.log.Info("Freezed filesystems.")
 	return func() {
 		r.log.Debug("Attempting to thaw filesystems.")
-		if err := r.dom.FSThaw(nil, 0); err != nil {
+		ctx, cancel := context.WithTimeoutCause(context.Background(), thawTime, fmt.Errorf("no answer within %v", thawTime))
+		defer cancel()
+		if err := virt.Thaw(ctx, r.dom); err != nil {
 			r.log.Warn(fmt.Sprintf("Filesystems may still be frozen, thaw them with \"virsh domfsthaw %s\": %v", r.o.Domain, err))
 			return
 		}
 		r.log.Info("Thawed filesystems.")
-	}
-}
-
-// freezeWithin freezes until ctx ends. A freeze that is answered later is
-// undone then.
-func freezeWithin(ctx context.Context, dom *libvirt.Domain, mountpoints []string) error {
-	done := make(chan error, 1)
-	go func() { done <- dom.FSFreeze(mountpoints, 0) }()
-	select {
-	case err := <-done:
-		return err
-	case <-ctx.Done():
-		return context.Cause(ctx)
 	}
 }

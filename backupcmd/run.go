@@ -16,6 +16,7 @@ import (
 	"virtnb/internal/archive"
 	"virtnb/internal/domainxml"
 	"virtnb/internal/host"
+	"virtnb/internal/virt"
 )
 
 // run is a backup that is being made.
@@ -26,14 +27,17 @@ type run struct {
 	zip     *archive.Writer // nil: into the folder
 	logPath string
 
-	conn *libvirt.Connect
+	conn *virt.Connection
 	dom  *libvirt.Domain
 	host host.Host // where the domain's files are
+	far  bool      // that is another machine
+	ssh  bool      // which is reached through SSH
 
 	xmlText string // the domain's configuration as it is saved
 	xml     *domainxml.Domain
 	uuid    string
 	started bool // by us, for the time of the backup
+	gaveUp  bool // libvirtd went away and did not come back
 
 	target     *target
 	plan       plan

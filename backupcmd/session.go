@@ -6,12 +6,15 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"os"
 	"time"
 
 	"libvirt.org/go/libvirt"
 
 	"virtnb/internal/domainxml"
 	"virtnb/internal/host"
+	"virtnb/internal/hostargs"
+	"virtnb/internal/virt"
 )
 
 // reconnectTime is how long a run tries to reach a libvirtd that went away.
@@ -20,37 +23,101 @@ const reconnectTime = 30 * time.Second
 
 // connect connects to libvirt and, where that is on another host, to that host.
 func (r *run) connect(ctx context.Context) error {
-	conn, err := libvirt.NewConnect(r.o.Host.URI)
-	if err != nil {
+	var err error
+	if r.conn, err = virt.Connect(ctx, r.virtOptions()); err != nil {
 		return fmt.Errorf("Cant connect libvirt daemon: [%w]", err) //nolint:staticcheck // the peer's words
 	}
-	r.conn = conn
 	r.host = host.Local{}
+	far, remote := r.conn.Remote()
+	switch {
+	case !remote:
+		return nil
+	case far.SSH():
+		return r.connectSSH(ctx)
+	}
+	if r.sameHost() {
+		return nil
+	}
+	r.log.Info(fmt.Sprintf("Connecting remote system [%s]", far.Host))
+	r.host, r.far = unreachable(far.Host), true
 	return nil
 }
 
+func (r *run) virtOptions() virt.Options {
+	h := r.o.Host
+	return virt.Options{URI: h.URI, User: h.User, Password: h.Password, KeyFile: h.SSHPrivateKey}
+}
+
+// connectSSH connects to the host of the domain, for its files and its data.
+func (r *run) connectSSH(ctx context.Context) error {
+	h := r.o.Host
+	o, _, err := host.FromURI(h.URI)
+	if err != nil {
+		return err
+	}
+	if h.SSHUser != "" {
+		o.User = h.SSHUser
+	}
+	if h.SSHPort != hostargs.DefaultSSHPort {
+		o.Port = h.SSHPort
+	}
+	if h.SSHPrivateKey != "" {
+		o.KeyFile = h.SSHPrivateKey
+	}
+	o.AcceptNewKeys = o.AcceptNewKeys || h.SSHAcceptNew
+	r.log.Info(fmt.Sprintf("Connecting remote system [%s] via ssh, username: [%s]", o.Host, o.User))
+	ssh, err := host.Connect(ctx, o)
+	if err != nil {
+		return fmt.Errorf("Remote backup detected but ssh session setup failed: [%w]", err) //nolint:staticcheck // the peer's words
+	}
+	r.host, r.ssh, r.far = ssh, true, true
+	return nil
+}
+
+// sameHost says whether a libvirt that is reached through the network is on
+// this machine, so that files and sockets are, too.
+func (r *run) sameHost() bool {
+	here, err := os.Hostname()
+	there, thereErr := r.conn.GetHostname()
+	return err == nil && thereErr == nil && here == there
+}
+
+// remote says whether the domain's files are on another machine.
+func (r *run) remote() bool { return r.far }
+
+// overSSH says whether they can be reached.
+func (r *run) overSSH() bool { return r.ssh }
+
+// lateAnswer is how long the end of a run waits for a guest agent that did not
+// answer in time: a guest that freezes later would stay so.
+const lateAnswer = time.Minute
+
 func (r *run) disconnect() {
+	ctx, cancel := context.WithTimeout(context.Background(), lateAnswer)
+	defer cancel()
+	if err := virt.WaitLate(ctx); err != nil {
+		r.log.Warn(fmt.Sprintf("If the guest freezes its file systems now, thaw them with \"virsh domfsthaw %s\": %v", r.o.Domain, err))
+	}
 	if r.dom != nil {
 		_ = r.dom.Free()
 	}
 	if r.conn != nil {
-		_, _ = r.conn.Close()
+		_ = r.conn.Close()
+	}
+	if r.host != nil {
+		_ = r.host.Close()
 	}
 	if r.domainLock != nil {
 		r.domainLock.Close()
 	}
 }
 
-func (r *run) remote() bool { return false }
-
-func (r *run) overSSH() bool { return false }
-
 // findDomain looks the domain up, and keeps other backups of it out.
 func (r *run) findDomain(ctx context.Context) (err error) {
 	if v, err := r.conn.GetLibVersion(); err == nil {
 		r.log.Info(fmt.Sprintf("Libvirt library version: [%d]", v))
 	}
-	if r.dom, err = r.conn.LookupDomainByName(r.o.Domain); err != nil {
+	if r.dom, err = r.conn.Domain(r.o.Domain); err != nil {
 		return err
 	}
 	if r.uuid, err = r.dom.GetUUIDString(); err != nil {
@@ -126,32 +193,39 @@ func (r *run) libvirt(what string, f func(*libvirt.Domain) error) error {
 	return nil
 }
 
-// reconnect makes a new connection, and finds the domain in it.
+// reconnect makes a new connection, and finds the domain in it. A libvirtd that
+// did not come back once is not waited for again.
 func (r *run) reconnect() error {
 	deadline := time.Now().Add(reconnectTime)
+	if r.gaveUp {
+		deadline = time.Now()
+	}
 	for {
 		conn, dom, err := r.dial()
 		if err == nil {
 			_ = r.dom.Free()
-			_, _ = r.conn.Close()
+			_ = r.conn.Close()
 			r.conn, r.dom = conn, dom
 			return nil
 		}
 		if time.Now().After(deadline) {
+			r.gaveUp = true
 			return err
 		}
 		time.Sleep(200 * time.Millisecond)
 	}
 }
 
-func (r *run) dial() (*libvirt.Connect, *libvirt.Domain, error) {
-	conn, err := libvirt.NewConnect(r.o.Host.URI)
+func (r *run) dial() (*virt.Connection, *libvirt.Domain, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), reconnectTime)
+	defer cancel()
+	conn, err := virt.Connect(ctx, r.virtOptions())
 	if err != nil {
 		return nil, nil, err
 	}
 	dom, err := conn.LookupDomainByUUIDString(r.uuid)
 	if err != nil {
-		_, _ = conn.Close()
+		_ = conn.Close()
 		return nil, nil, err
 	}
 	return conn, dom, nil

@@ -63,6 +63,10 @@ func (s *Set) SavedFiles(point string) map[string]string {
 // file: ".virtnbdbackup.1", ".copy" or, for a diff, a time close to its own,
 // which is apart seconds from it.
 func withoutPoint(file, point string) (short string, apart int64, ok bool) {
+	at, isDiff := strings.CutPrefix(point, string(Diff)+".")
+	if !isDiff && !strings.Contains(file, point) { // most files: say so before looking closer
+		return "", 0, false
+	}
 	if _, isData := ParseName(strings.TrimSuffix(strings.TrimSuffix(file, chksumSuffix), partialSuffix)); isData {
 		return "", 0, false
 	}
@@ -76,9 +80,8 @@ func withoutPoint(file, point string) (short string, apart int64, ok bool) {
 	if short, ok = strings.CutSuffix(stem, "."+point); ok && short != "" {
 		return short + end, 0, true
 	}
-	at, ok := strings.CutPrefix(point, string(Diff)+".")
 	dot := strings.LastIndexByte(stem, '.')
-	if !ok || dot <= 0 {
+	if !isDiff || dot <= 0 {
 		return "", 0, false
 	}
 	apart, ok = secondsApart(stem[dot+1:], at)

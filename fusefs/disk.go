@@ -26,23 +26,36 @@ type facts struct {
 	size      int64  // of the disk
 	allocated int64  // bytes of data on it
 	parts     []partition
-	changed   time.Time // when somebody wrote to it; zero: nobody did
+	table     []format.Extent // what was read to find the partitions; nil: nobody asked for them
+	changed   time.Time       // when somebody wrote to it; zero: nobody did
 }
 
-// chainFacts opens the chain of a point, the first time that somebody asks and when
-// its savesets have changed since.
-func (l *library) chainFacts(c *catalogue, p *format.Point) *facts {
+// chainFacts looks at the chain of a point, the first time that somebody asks and
+// when its savesets have changed since; parts says whether he asks for the
+// partitions.
+func (l *library) chainFacts(c *catalogue, p *format.Point, parts bool) *facts {
 	content := l.identity(p)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if f := c.disks[p]; f != nil && f.content == content {
+	f := c.disks[p]
+	if f != nil && f.content == content && (f.table != nil || !parts) {
 		return f
 	}
-	f, err := l.examine(p)
+	var err error
+	if f == nil || f.content != content {
+		f, err = l.survey(c, p, parts)
+	}
+	if err == nil && f.table == nil && parts {
+		known := *f // which others may read
+		f, err = &known, l.readTable(p, &known)
+	}
+	if err != nil {
+		f, err = l.examine(p) // which says the same as opening the file would
+	}
 	if err != nil {
 		l.log(p.Name+"/"+p.Disk+".raw", err) // as opening the file does: it is told of once
 		// How much of it is data is not known: cp must not take it for empty.
-		f = &facts{content: content, size: p.Meta.VirtualSize, allocated: p.Meta.VirtualSize}
+		f = &facts{content: content, size: p.Meta.VirtualSize, allocated: p.Meta.VirtualSize, table: []format.Extent{}}
 	}
 	c.disks[p] = f
 	return f
@@ -64,23 +77,30 @@ func examine(img overlay.Image, content uint64) (f *facts, err error) {
 	if f.allocated, err = allocated(img, format.Extent{Length: img.Size()}); err != nil {
 		return nil, err
 	}
-	f.parts = partitions(img)
+	return f, f.findPartitions(img)
+}
+
+// findPartitions adds the partitions.
+func (f *facts) findPartitions(img overlay.Image) (err error) {
+	seen := &witness{Image: img, read: []format.Extent{}}
+	f.parts = partitions(seen)
+	f.table = seen.read
 	for i := range f.parts {
 		part := &f.parts[i]
 		if part.allocated, err = allocated(img, part.Extent); err != nil {
-			return nil, err
+			return err
 		}
 	}
-	return f, nil
+	return nil
 }
 
-// identity is that of the chain of a point as it is now; 0: there is none.
+// identity is that of the chain of a point as it was just now; 0: there is none.
 func (l *library) identity(p *format.Point) uint64 {
 	files, err := p.Files()
 	if err != nil {
 		return 0
 	}
-	id, err := l.pool.Identity(files)
+	id, err := l.pool.RecentIdentity(files, recheck)
 	if err != nil {
 		return 0
 	}
@@ -92,6 +112,7 @@ func (l *library) open(p *format.Point) (*overlay.Shared, error) {
 	if err != nil {
 		return nil, err
 	}
+	l.opened.Add(1)
 	return l.pool.Open(files)
 }
 
@@ -162,7 +183,7 @@ func (d *diskFile) lookup() (view, error) {
 	if err != nil {
 		return view{}, err
 	}
-	f := d.lib.facts(c, p)
+	f := d.lib.factsOf(c, p, d.part > 0)
 	if f.content != d.content {
 		return view{}, syscall.ESTALE
 	}
@@ -189,8 +210,13 @@ const (
 
 // Getattr tells of an open file what it was when it was opened.
 func (d *diskFile) Getattr(ctx context.Context, f fusefs.FileHandle, out *fuse.AttrOut) syscall.Errno {
-	v, err := d.lookup()
-	if h, ok := f.(*handle); ok && (h.layer == nil || err != nil) {
+	h, open := f.(*handle)
+	var v view
+	var err error
+	if !open || h.layer != nil {
+		v, err = d.lookup()
+	}
+	if open && (h.layer == nil || err != nil) {
 		v, err = h.view, nil
 	}
 	if err != nil {

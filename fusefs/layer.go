@@ -220,8 +220,11 @@ func (y *layer) state() string {
 }
 
 // facts are those of the disk as it is now: of the chain where nobody wrote.
-func (l *library) facts(c *catalogue, p *format.Point) *facts {
-	f := l.chainFacts(c, p)
+func (l *library) facts(c *catalogue, p *format.Point) *facts { return l.factsOf(c, p, true) }
+
+// factsOf are the facts, the partitions maybe only if parts says so.
+func (l *library) factsOf(c *catalogue, p *format.Point, parts bool) *facts {
+	f := l.chainFacts(c, p, parts)
 	if l.opts.Writable == "" || f.content == 0 {
 		return f
 	}

@@ -9,9 +9,11 @@ import (
 	"hash/fnv"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -32,9 +34,12 @@ type library struct {
 	pool *overlay.Pool
 	born time.Time
 
-	mu   sync.Mutex // guards the rest
-	sets map[string]*catalogue
-	said map[string]bool // problems that were logged
+	walked, opened atomic.Int64 // savesets surveyed and chains opened, for tests
+
+	mu      sync.Mutex // guards the rest
+	sets    map[string]*catalogue
+	said    map[string]bool // problems that were logged
+	surveys surveys
 
 	layers map[string]*layer // of a mount that can be written to, by the paths of the changes
 
@@ -58,8 +63,9 @@ type catalogue struct {
 // folder is read, so that any later change gives it another one.
 const settled = time.Second
 
-// recheck is how often a folder is read that was changed just now: not once
-// for each name that somebody asks for.
+// recheck is how often a folder is read that was changed just now, and how
+// often savesets are asked whether they changed: not once for each name that
+// somebody asks for. Who opens an image asks anew.
 const recheck = 50 * time.Millisecond
 
 func newLibrary(dir string, o Options) (*library, error) {
@@ -132,7 +138,7 @@ func (c *catalogue) current(modified time.Time) bool {
 	return true
 }
 
-// log tells of a problem once.
+// log tells of a problem of a file once, wherever in it.
 func (l *library) log(what string, err error) {
 	if l.isNews(what + ": " + err.Error()) {
 		l.opts.Log.Error(what, "error", err)
@@ -146,7 +152,11 @@ func (l *library) warn(text string) {
 	}
 }
 
+// places are what differs where a file has the same problem many times.
+var places = regexp.MustCompile(`\b(offset|at|of) [0-9]+`)
+
 func (l *library) isNews(text string) bool {
+	text = places.ReplaceAllString(text, "")
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	again := l.said[text]

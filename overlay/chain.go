@@ -81,7 +81,7 @@ func (c *Chain) open(files []string) error {
 		}
 		c.sources = append(c.sources, &source{Saveset: s, id: c.cache.sourceID(s)})
 		if i == 0 && s.Meta.Incremental {
-			return fmt.Errorf("%s is an incremental and cannot be the first of a chain: %w", file, format.ErrChain)
+			return firstIsIncremental(file)
 		}
 		if i > 0 {
 			if err := follows(s, c.sources[i-1].Saveset); err != nil {
@@ -144,13 +144,13 @@ func (c *Chain) ReadAt(p []byte, off int64) (int, error) {
 		return 0, errors.New("read at a negative offset")
 	}
 	n := int(min(int64(len(p)), max(0, c.index.size-off)))
-	g := gather{c: c}
+	g := gather{c: c, whole: int64(n)}
 	for r := range c.index.walk(off, int64(n)) {
 		if err := g.add(r, p[r.start-off:][:r.length]); err != nil {
 			return 0, err
 		}
 	}
-	if err := g.flush(); err != nil {
+	if err := errors.Join(g.flush(), g.decode()); err != nil {
 		return 0, err
 	}
 	if n < len(p) {
@@ -263,6 +263,9 @@ type gather struct {
 	pos int64 // file offset of the first piece
 	end int64 // and behind the last one
 	vec *vector
+
+	whole  int64       // bytes of the read
+	frames *framesRead // where there are several pieces
 }
 
 // vector is where the pieces go.
@@ -286,7 +289,7 @@ func (g *gather) add(r run, p []byte) error {
 	}
 	src := g.c.sources[r.source-1]
 	if r.frame.length > 0 {
-		return frame{src, r.pos, r.frame}.readAt(p, int64(r.frame.skip), g.c.cache)
+		return g.addFrame(frameRead{frame{src, r.pos, r.frame}, p, int64(r.frame.skip)})
 	}
 	gap := r.pos - g.end
 	if src != g.src || gap < 0 || gap > maxAside || g.vec != nil && len(g.vec.to) >= maxPieces {

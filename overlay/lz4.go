@@ -129,17 +129,9 @@ func (f frame) open() (*format.LZ4Frame, error) {
 
 func (f frame) readSmall(p []byte, off int64, c *Cache) error {
 	e, err := c.get(cacheKey{f.src.id, 0, f.pos}, func(e *cacheEntry) error {
-		z, err := f.open()
-		if err != nil {
-			return err
-		}
-		in := inputs.Get().(*format.LZ4Input)
-		defer inputs.Put(in)
 		e.buf = c.alloc(int(f.ref.length))
 		e.data = e.buf
-		cur := z.Start()
-		_, err = z.Decode(&cur, e.data, 0, in)
-		return f.src.trust(err)
+		return f.decodeTo(e.data)
 	})
 	if err != nil {
 		return err
@@ -147,6 +139,19 @@ func (f frame) readSmall(p []byte, off int64, c *Cache) error {
 	copy(p, e.data[off:])
 	c.put(e)
 	return nil
+}
+
+// decodeTo decodes all of the frame.
+func (f frame) decodeTo(p []byte) error {
+	z, err := f.open()
+	if err != nil {
+		return err
+	}
+	in := inputs.Get().(*format.LZ4Input)
+	defer inputs.Put(in)
+	cur := z.Start()
+	_, err = z.Decode(&cur, p, 0, in)
+	return f.src.trust(err)
 }
 
 var inputs = sync.Pool{New: func() any { return new(format.LZ4Input) }}

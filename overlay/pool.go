@@ -97,7 +97,7 @@ func (p *Pool) load(img *Shared, files []string) (*Shared, error) {
 	if img.Chain, img.err = Open(files, Options{Cache: p.cache}); img.err != nil {
 		return nil, img.err
 	}
-	img.identity = p.identityOf(img.Chain, files)
+	img.identity = p.identityOf(img.Chain)
 	if img.Runs() > largeIndex {
 		debug.FreeOSMemory()
 	}

@@ -11,6 +11,7 @@ import (
 	"os"
 	"strings"
 
+	"virtnb/internal/host"
 	"virtnb/internal/logfile"
 	"virtnb/internal/progress"
 	"virtnb/internal/terminal"
@@ -34,6 +35,9 @@ func Main(ctx context.Context, prog, version string, args []string, out, errOut 
 	return c.run(ctx)
 }
 
+// peersError is an error in the words of virtnbdrestore, which scripts look for.
+func peersError(format string, args ...any) error { return fmt.Errorf(format, args...) }
+
 // command is a call of the command.
 type command struct {
 	prog, version string
@@ -49,6 +53,9 @@ type run struct {
 	out *os.File // for what was asked for: the JSON of dump, a disk
 	in  *os.File // for questions
 	ui  *ui      // progress and results
+
+	host host.Host // where the targets are
+	far  string    // its name; "": this machine
 }
 
 func (c *command) run(ctx context.Context) int {

@@ -122,8 +122,8 @@ func (o Options) checkInPlace() error {
 		return fmt.Errorf("--in-place changes an image where it is: -o has no meaning with it")
 	case o.AdjustConfig || o.Define:
 		return fmt.Errorf("--in-place leaves the domain as it is: -c and -D have no meaning with it")
-	case o.Preallocate || o.Compress || o.Format != "" || o.Raw || o.Salvage || len(o.Targets) > 0:
-		return fmt.Errorf("--in-place writes into an image as it is: -A, -r, --compress, --format, --salvage and --target have no meaning with it")
+	case o.Preallocate || o.Compress || o.Raw || o.Salvage || len(o.Targets) > 0:
+		return fmt.Errorf("--in-place writes into an image as it is: -A, -r, --compress, --salvage and --target have no meaning with it")
 	}
 	return nil
 }

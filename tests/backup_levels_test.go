@@ -3,7 +3,9 @@
 package tests
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"os"
 	"path/filepath"
@@ -64,10 +66,13 @@ func (b *backups) makeNew(t testing.TB, program []string, args ...string) string
 	return out
 }
 
-// pointNames lists the restore points of the set.
+// pointNames lists the restore points of the set, which may not be there yet.
 func (b *backups) pointNames(t testing.TB) []string {
 	t.Helper()
 	set, err := format.CheckSet(b.set)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -155,7 +155,7 @@ func TestMountEndsOnSignals(t *testing.T) {
 func TestMountInForeground(t *testing.T) {
 	p := newMountPlace(t)
 	for name, end := range map[string]func(*exec.Cmd) error{
-		"umount":  func(*exec.Cmd) error { return unix.Unmount(p.at, 0) },
+		"umount":  func(*exec.Cmd) error { return unmountAt(p.at) },
 		"SIGTERM": func(c *exec.Cmd) error { return c.Process.Signal(syscall.SIGTERM) },
 		"SIGINT":  func(c *exec.Cmd) error { return c.Process.Signal(syscall.SIGINT) },
 	} {
@@ -246,7 +246,10 @@ func TestMountAfterKill(t *testing.T) {
 		return nil
 	})
 	readsOldOrFails(t, f, p.disk)
-	p.mount(t)
+	var said bytes.Buffer
+	if err := runTo(t, nil, &said, p.program, "mount", p.set, p.at); err != nil || !strings.Contains(said.String(), "whose server died") {
+		t.Errorf("mounting again: %v, %s", err, &said)
+	}
 	p.wantServed(t)
 	if n := strings.Count(string(readFile(t, "/proc/self/mounts")), " "+p.at+" "); n != 1 {
 		t.Errorf("%d mounts", n)
@@ -292,6 +295,13 @@ until $nobody test -e "$disk"; do kill -0 $!; done
 $nobody cmp "$disk" "$want"
 kill $!
 wait $!
+$nobody "$program" mount -f "$set" "$at" &
+until $nobody test -e "$disk"; do kill -0 $!; done
+kill -9 $!
+if wait $!; then exit 1; fi
+$nobody "$program" mount "$set" "$at" 2>&1 | grep "whose server died"
+$nobody cmp "$disk" "$want"
+$nobody fusermount3 -u "$at"
 umount "$tmp/dev"
 `
 
@@ -334,7 +344,7 @@ func TestMountManyTimes(t *testing.T) {
 		if _, err := os.Stat(p.disks()); err != nil {
 			t.Fatal(err)
 		}
-		if err := unix.Unmount(p.at, 0); err != nil {
+		if err := unmountAt(p.at); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -25,7 +25,7 @@ func dirtyDisk(t *testing.T, kind string, content []byte) string {
 	sparseFile(t, image, partitionedSize)
 	run(t, "mkfs."+kind, "-q", image)
 	run(t, "mount", "-t", kind, "-o", "loop", image, at)
-	defer func() { wantNil(t, unix.Unmount(at, 0)) }()
+	defer func() { wantNil(t, unmountAt(at)) }()
 	path := filepath.Join(at, "journaled")
 	f, err := os.Create(path)
 	if err != nil {
@@ -48,7 +48,7 @@ func mountImage(t *testing.T, kind, image, options string) (at string, unmount f
 	unmount = func() {
 		if mounted {
 			mounted = false
-			if err := unix.Unmount(at, 0); err != nil {
+			if err := unmountAt(at); err != nil {
 				t.Errorf("unmounting %s: %v", image, err)
 				_ = unix.Unmount(at, unix.MNT_DETACH)
 			}

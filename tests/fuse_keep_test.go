@@ -175,7 +175,7 @@ func TestFuseWritableWithoutSpace(t *testing.T) {
 	if err := unix.Mount("tmpfs", changes, "tmpfs", 0, "size=2m"); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { wantNil(t, unix.Unmount(changes, 0)) })
+	t.Cleanup(func() { wantNil(t, unmountAt(changes)) })
 	m := mountWritable(t, dir, changes)
 	want := bytes.Clone(disks[1])
 	f := openWritable(t, m.fuseDisk(1), 0)
@@ -187,6 +187,10 @@ func TestFuseWritableWithoutSpace(t *testing.T) {
 	wantSame(t, "another point", readFile(t, m.fuseDisk(0)), disks[0])
 	if _, err := os.OpenFile(m.fuseDisk(0), os.O_RDWR, 0); err != nil && !errors.Is(err, syscall.ENOSPC) {
 		t.Errorf("opening another point to write: %v", err)
+	}
+	lines := strings.Join(m.log(t), "\n")
+	if strings.Count(lines, "virtnbdbackup.1/vda.raw") != 1 || !strings.Contains(lines, "no space") {
+		t.Errorf("the log has %s", lines)
 	}
 	if err := unix.Mount("", changes, "", unix.MS_REMOUNT, "size=8m"); err != nil {
 		t.Fatal(err)

@@ -241,7 +241,7 @@ func wantFileSystem(t *testing.T, kind, image string, offset int64, files string
 	}
 	run(t, "mount", "-t", kind, "-o", options, image, at)
 	defer func() {
-		if err := unix.Unmount(at, 0); err != nil {
+		if err := unmountAt(at); err != nil {
 			t.Errorf("unmounting %s: %v", image, err)
 			_ = unix.Unmount(at, unix.MNT_DETACH)
 		}

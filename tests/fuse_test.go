@@ -124,7 +124,7 @@ func (m *fuseMount) stop() error {
 	if m.exited == nil {
 		return nil
 	}
-	err := unix.Unmount(m.at, 0)
+	err := unmountAt(m.at)
 	if err != nil { // still used: that is an error, but nothing stays mounted
 		_ = unix.Unmount(m.at, unix.MNT_DETACH)
 	}
@@ -357,4 +357,14 @@ func snapshot(t testing.TB, dir string) string {
 func fuseDate(n int) time.Time {
 	id := fmt.Sprintf("virtnbdbackup.%d", n)
 	return builder{}.meta(format.Name{Disk: "vda", Level: format.Inc, ID: id}).Date
+}
+
+// unmountAt unmounts a place. Programs that look into whatever appears, such as
+// udev, may use it for a moment.
+func unmountAt(at string) error {
+	for deadline := time.Now().Add(nbdPatience / 2); ; time.Sleep(10 * time.Millisecond) {
+		if err := unix.Unmount(at, 0); !errors.Is(err, syscall.EBUSY) || time.Now().After(deadline) {
+			return err
+		}
+	}
 }

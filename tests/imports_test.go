@@ -24,12 +24,13 @@ var allowedImports = map[string][]string{
 	"fusefs/mount":           {"fusefs", "golang.org/x/sys/unix", "internal/size"},
 	"plugin":                 {"format", "overlay", "libguestfs.org/nbdkit", "github.com/dustin/go-humanize"},
 	"plugin/main":            {"overlay", "plugin", "libguestfs.org/nbdkit"},
-	"restorecmd":             {"format", "internal/argparse", "internal/domainxml", "internal/host", "internal/hostargs", "internal/logfile", "internal/nbd", "internal/progress", "internal/qemu", "internal/terminal", "overlay", "github.com/dustin/go-humanize", "golang.org/x/sync/errgroup", "golang.org/x/sys/unix", "libvirt.org/go/libvirt"},
+	"restorecmd":             {"format", "internal/argparse", "internal/domainxml", "internal/host", "internal/hostargs", "internal/logfile", "internal/nbd", "internal/progress", "internal/qemu", "internal/terminal", "internal/virt", "overlay", "github.com/dustin/go-humanize", "golang.org/x/sync/errgroup", "golang.org/x/sys/unix"},
 	"cmd/virtnb":             {"backupcmd", "fusefs/mount", "restorecmd", "github.com/urfave/cli/v2"},
 	"internal/domainxml":     {"github.com/beevik/etree", "github.com/google/uuid"},
 	"bindings/api":           {},
 	"backupcmd":              {"format", "internal/archive", "internal/argparse", "internal/domainxml", "internal/host", "internal/hostargs", "internal/logfile", "internal/nbd", "internal/progress", "internal/qemu", "internal/size", "internal/terminal", "internal/virt", "golang.org/x/sync/errgroup", "golang.org/x/sys/unix", "libvirt.org/go/libvirt"},
 	"internal/argparse":      {},
+	"internal/virt":          {"libvirt.org/go/libvirt"},
 	"internal/hostargs":      {"internal/argparse"},
 	"internal/logfile":       {},
 	"internal/terminal":      {"golang.org/x/term"},
@@ -40,6 +41,7 @@ var allowedImports = map[string][]string{
 	"internal/qemu":          {"internal/host"},
 	"internal/qemu/qemutest": {},
 	"internal/archive":       {"internal/terminal"},
+	"internal/nbd":           {"format", "golang.org/x/sys/unix", "libguestfs.org/libnbd"},
 }
 
 // usesC lists the packages that may import "C"; the others build without cgo.

@@ -292,7 +292,7 @@ func compareDisk(ctx context.Context, image string, want []byte) error {
 // convertUnlocked converts an image to raw as soon as the NBD server that
 // virtnbdrestore started, and left to end alone, gave up its lock on it.
 func convertUnlocked(ctx context.Context, image, raw string) error {
-	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(nbdPatience); ; time.Sleep(20 * time.Millisecond) {
 		out, err := exec.CommandContext(ctx, "qemu-img", "convert", "-O", "raw", image, raw).CombinedOutput()
 		if err == nil {
 			return nil

@@ -16,6 +16,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"virtnb/format"
 )
 
 // What takes many clients, or much data.
@@ -57,6 +59,42 @@ func openFiles(t *testing.T, s *nbdkit) int {
 		t.Fatal(err)
 	}
 	return len(list)
+}
+
+// Restore points that have a full of large LZ4 frames in common, more of them
+// than the server keeps open: what one connection left in the cache must serve
+// the others when it is gone.
+func TestNbdkitPointsShareLargeFrames(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	disks := [][]byte{noiseDisk(6<<20, 1)}
+	for off := 0; off < len(disks[0]); off += blockSize {
+		copy(disks[0][off+blockSize/2:off+blockSize], disks[0][off:]) // half of it compresses
+	}
+	name := format.Name{Disk: "vda", Level: format.Full}
+	meta := builder{level: 1}.meta(name)
+	meta.VirtualSize, meta.DataSize = int64(len(disks[0])), int64(len(disks[0]))
+	frame, err1 := format.CompressFrame(nil, disks[0], 1)
+	f, err2 := format.Create(savesetPath(dir, 0), meta, format.WriterOptions{})
+	if err := errors.Join(err1, err2); err != nil {
+		t.Fatal(err)
+	}
+	defer f.Abort()
+	if err := errors.Join(f.Compressed(format.Extent{Length: 6 << 20}, frame), f.Commit()); err != nil {
+		t.Fatal(err)
+	}
+	for n := range 7 {
+		disks = append(disks, changed(disks[n], uint64(n)))
+		addPoint(t, dir, n+1, false, disks[:n+1], disks[n+1])
+	}
+	s := serve(t, dir, "cache=2M")
+	r := rand.New(rand.NewPCG(1, 4))
+	for i := range 60 {
+		n := i % len(disks)
+		if err := readAtRandom(s, fmt.Sprintf("vda@virtnbdbackup.%d", n), disks[n], r, 3, 64<<10); err != nil {
+			t.Fatalf("client %d: %v\n%s", i, err, s.log())
+		}
+	}
 }
 
 // Clients that go without saying goodbye, in the middle of a request. (Of one:

@@ -43,7 +43,7 @@ func TestScripts(t *testing.T) {
 	}
 	testscript.Run(t, testscript.Params{
 		Dir:      "scripts",
-		Deadline: time.Now().Add(5 * nbdPatience),
+		Deadline: scriptsDeadline(t),
 		Setup:    setupScript,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"serve":    cmdServe,
@@ -58,6 +58,15 @@ func TestScripts(t *testing.T) {
 		},
 		RequireUniqueNames: true,
 	})
+}
+
+// scriptsDeadline is when scripts are ended that hang: shortly before the test
+// program would be.
+func scriptsDeadline(t *testing.T) time.Time {
+	if deadline, ok := t.Deadline(); ok {
+		return deadline.Add(-nbdPatience / 2)
+	}
+	return time.Time{}
 }
 
 // runningKey is the key of the script's server.

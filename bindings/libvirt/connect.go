@@ -39,8 +39,8 @@ func NewConnectReadOnly(uri string) (*Connect, error) {
 	return newConnect(C.go_virConnectOpenReadOnly(&e, a.optional(uri)), &e)
 }
 
-// Close gives back one reference and returns how many there still are: 0 when
-// the connection is gone.
+// Close gives back one reference. It returns 0 when the connection is gone,
+// and 1 while others hold it.
 func (c *Connect) Close() (int, error) {
 	var e C.callError
 	n := C.go_virConnectClose(&e, c.ptr)

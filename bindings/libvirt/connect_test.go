@@ -30,7 +30,7 @@ func TestConnection(t *testing.T) {
 	if uri := must(conn.GetURI())(t); uri != "test:///default" {
 		t.Errorf("the URI is %s", uri)
 	}
-	if typ := must(conn.GetType())(t); typ != "Test" {
+	if typ := must(conn.GetType())(t); typ != "TEST" {
 		t.Errorf("the type is %s", typ)
 	}
 	if host := must(conn.GetHostname())(t); host == "" {
@@ -83,9 +83,12 @@ func TestReadOnlyConnection(t *testing.T) {
 	}
 }
 
-func TestUnknownScheme(t *testing.T) {
-	_, err := NewConnect("nosuch:///system")
-	wantCode(t, err, ERR_NO_CONNECT)
+func TestConnectFails(t *testing.T) {
+	_, err := NewConnect("test:///nosuch/node.xml")
+	var e Error
+	if !errors.As(err, &e) || e.Code == ERR_OK || e.Message == "" {
+		t.Errorf("the error is %v", err)
+	}
 }
 
 // TestErrorOfLookup: the parts of an error, and that it is a value.

@@ -30,6 +30,9 @@ func EventRunDefaultImpl() error {
 // callback that waits for another event waits for ever, and so may a call to
 // the hypervisor. The connection and the domain that they get are valid until
 // they return, unless they take a reference.
+//
+// libvirt takes an event once for each domain of a connection and once for all
+// of them; a second time is [ERR_INVALID_ARG].
 
 // DomainEventLifecycle says that a domain was defined, started, and so on.
 // Detail is one of the types DomainEvent...DetailType, as Event says.
@@ -97,8 +100,8 @@ func (c *Connect) register(dom *Domain, event C.int, callback any) (int, error) 
 }
 
 // DomainEventDeregister ends what a Register call began. A callback may be
-// running at that moment, none starts afterwards. The connection does not go
-// away before this is done.
+// running at that moment, none starts afterwards. What is registered holds a
+// reference to the connection, so that Close alone does not end it.
 func (c *Connect) DomainEventDeregister(callbackId int) error {
 	var e C.callError
 	return check(C.go_virConnectDomainEventDeregisterAny(&e, c.ptr, C.int(callbackId)), &e)

@@ -3,8 +3,10 @@
 package libvirt
 
 import (
+	"fmt"
 	"sync"
 	"testing"
+	"time"
 )
 
 // TestLifecycleEvents: in order, of the domain asked for and of all.
@@ -98,16 +100,29 @@ func TestEveryEventIsRegistered(t *testing.T) {
 	}
 }
 
-// TestCallbacksEndWithConnection, without having been deregistered.
-func TestCallbacksEndWithConnection(t *testing.T) {
+// TestCallbackHoldsConnection until it is deregistered.
+func TestCallbackHoldsConnection(t *testing.T) {
 	before := handles.Load()
 	conn := must(NewConnect("test:///default"))(t)
-	for range 10 {
-		must(conn.DomainEventLifecycleRegister(nil, func(*Connect, *Domain, *DomainEventLifecycle) {}))(t)
+	id := must(conn.DomainEventLifecycleRegister(nil, func(*Connect, *Domain, *DomainEventLifecycle) {}))(t)
+	if n := must(conn.Close())(t); n != 1 {
+		t.Error("nothing holds the connection")
 	}
-	if n := must(conn.Close())(t); n != 0 {
-		t.Errorf("%d references are left", n)
+	ok(t, conn.DomainEventDeregister(id))
+	eventually(t, "the callbacks are freed", func() bool { return handles.Load() == before })
+}
+
+// TestEventIsTakenOnce: a failed registration leaves nothing behind.
+func TestEventIsTakenOnce(t *testing.T) {
+	conn := openTest(t)
+	register := func() (int, error) {
+		return conn.DomainEventLifecycleRegister(nil, func(*Connect, *Domain, *DomainEventLifecycle) {})
 	}
+	before := handles.Load()
+	id := must(register())(t)
+	_, err := register()
+	wantCode(t, err, ERR_INVALID_ARG)
+	ok(t, conn.DomainEventDeregister(id))
 	eventually(t, "the callbacks are freed", func() bool { return handles.Load() == before })
 }
 
@@ -133,6 +148,7 @@ func TestDeregisterInCallback(t *testing.T) {
 func TestCallbackKeepsDomain(t *testing.T) {
 	conn := openTest(t)
 	dom := define(t, conn, "vm1")
+	before := handles.Load()
 	kept := make(chan *Domain, 1)
 	id := must(conn.DomainEventLifecycleRegister(dom, func(_ *Connect, d *Domain, _ *DomainEventLifecycle) {
 		if d.Ref() == nil {
@@ -141,23 +157,24 @@ func TestCallbackKeepsDomain(t *testing.T) {
 	}))(t)
 	ok(t, dom.Create())
 	d := receive(t, "the domain", kept)
+	ok(t, conn.DomainEventDeregister(id))
+	eventually(t, "the callback is freed", func() bool { return handles.Load() == before })
 	if name := must(d.GetName())(t); name != "vm1" {
 		t.Errorf("it is %s", name)
 	}
 	free(t, d)
-	ok(t, conn.DomainEventDeregister(id))
-	before := handles.Load()
-	eventually(t, "the callback is freed", func() bool { return handles.Load() < before || handles.Load() == 0 })
 }
 
-// TestEventsFromManyConnections at once, registered and ended in goroutines.
-func TestEventsFromManyConnections(t *testing.T) {
+// TestEventsOfManyConnections at once, registered and ended in goroutines.
+func TestEventsOfManyConnections(t *testing.T) {
 	before := handles.Load()
 	var wg sync.WaitGroup
-	for range 8 {
+	for i := range 8 {
 		wg.Go(func() {
 			for range 10 {
-				registerAndGo(t)
+				if err := startAndSee(fmt.Sprintf("vm%d", i)); err != nil {
+					t.Error(err)
+				}
 			}
 		})
 	}
@@ -165,35 +182,33 @@ func TestEventsFromManyConnections(t *testing.T) {
 	eventually(t, "the callbacks are freed", func() bool { return handles.Load() == before })
 }
 
-func registerAndGo(t *testing.T) {
+// startAndSee starts a transient domain of that name, sees the event of its
+// end, and leaves nothing behind. All connections see the same domains.
+func startAndSee(name string) error {
 	conn, err := NewConnect("test:///default")
 	if err != nil {
-		t.Error(err)
-		return
+		return err
 	}
 	defer conn.Close()
-	came := make(chan bool, 100)
-	id, err := conn.DomainEventLifecycleRegister(nil, func(*Connect, *Domain, *DomainEventLifecycle) { came <- true })
+	dom, err := conn.DomainCreateXML("<domain type='test'><name>"+name+"</name><memory>1024</memory><os><type>hvm</type></os></domain>", 0)
 	if err != nil {
-		t.Error(err)
-		return
-	}
-	dom, err := conn.LookupDomainByName("test")
-	if err != nil {
-		t.Error(err)
-		return
+		return err
 	}
 	defer dom.Free()
-	if err := dom.Suspend(); err != nil {
-		t.Error(err)
+	stopped := make(chan bool, 100)
+	id, err := conn.DomainEventLifecycleRegister(dom, func(*Connect, *Domain, *DomainEventLifecycle) { stopped <- true })
+	if err != nil {
+		return err
+	}
+	if err := dom.Destroy(); err != nil {
+		return err
 	}
 	select {
-	case <-came:
-	case <-t.Context().Done():
+	case <-stopped:
+	case <-time.After(patience):
+		return fmt.Errorf("%s: no event came", name)
 	}
-	if err := conn.DomainEventDeregister(id); err != nil {
-		t.Error(err)
-	}
+	return conn.DomainEventDeregister(id)
 }
 
 func TestJobInfoIsRead(t *testing.T) {

@@ -26,6 +26,10 @@ type Host struct {
 	TLSCert        string // the folder of the server's certificates
 }
 
+// DefaultSSHPort is that of sshd. An option that says so leaves the port to the
+// URI and to the configuration of ssh.
+const DefaultSSHPort = 22
+
 // Default is a local libvirt, or the one that LIBVIRT_DEFAULT_URI names.
 func Default() Host {
 	uri := os.Getenv("LIBVIRT_DEFAULT_URI")
@@ -36,7 +40,7 @@ func Default() Host {
 	default:
 		uri = "qemu:///session"
 	}
-	return Host{URI: uri, SSHPort: 22, NBDPort: 10809, TLSCert: "/etc/pki/qemu/"}
+	return Host{URI: uri, SSHPort: DefaultSSHPort, NBDPort: 10809, TLSCert: "/etc/pki/qemu/"}
 }
 
 // Options are those that virtnbdbackup and virtnbdrestore have. The help shows
@@ -60,7 +64,7 @@ func (h *Host) Options() []argparse.Option {
 func (h *Host) OwnOptions() []argparse.Option {
 	return []argparse.Option{
 		{Names: []string{"--connect"}, Exact: true, Into: &h.URI, Value: "URI", Help: "another name for --uri"},
-		{Names: []string{"--ssh-accept-new"}, Exact: true, Into: &h.SSHAcceptNew, Help: "accept the key of an SSH server that was never seen before, and remember it; a key that has changed is refused all the same"},
+		{Names: []string{"--ssh-accept-new-keys"}, Exact: true, Into: &h.SSHAcceptNew, Help: "accept the key of an SSH server that was never seen before, and remember it; a key that has changed is refused all the same"},
 	}
 }
 

@@ -164,7 +164,7 @@ func TestConnectFails(t *testing.T) {
 		t.Errorf("cancelled: %v", err)
 	}
 	socket := qemuNBD(t, qcow2(t, 1<<20, "", ""))
-	if _, err := Connect(t.Context(), Options{Socket: socket, Export: "sdb", Wait: patience}); !contains(err, `export "sdb"`, "not") {
+	if _, err := Connect(t.Context(), Options{Socket: socket, Export: "sdb", Wait: patience}); !contains(err, `export "sdb"`, "the server has no such export") {
 		t.Errorf("no such export: %v", err)
 	}
 	mute, silence := silenced(t, socket)

@@ -144,6 +144,7 @@ func dialOnce(ctx context.Context, o *Options) (_ *libnbd.Libnbd, asked bool, er
 	if err := o.dial(h); err != nil {
 		return nil, false, err
 	}
+	var refused error
 	for {
 		if ready, err := h.AioIsReady(); err != nil || ready {
 			keepAlive(h)
@@ -151,9 +152,15 @@ func dialOnce(ctx context.Context, o *Options) (_ *libnbd.Libnbd, asked bool, er
 		}
 		if negotiating, _ := h.AioIsNegotiating(); negotiating && !asked {
 			asked = true
-			if err := h.AioOptGo(nil); err != nil {
+			if err := h.AioOptGo(&libnbd.AioOptGoOptargs{CompletionCallbackSet: true, CompletionCallback: func(errno *int) int {
+				refused = refusal(syscall.Errno(*errno))
+				return 1
+			}}); err != nil {
 				return nil, asked, err
 			}
+		}
+		if refused != nil {
+			return nil, asked, refused
 		}
 		if _, err := h.Poll(pollTime); err != nil {
 			return nil, asked, err
@@ -162,6 +169,17 @@ func dialOnce(ctx context.Context, o *Options) (_ *libnbd.Libnbd, asked bool, er
 			return nil, true, fmt.Errorf("connecting: %w", context.Cause(ctx))
 		}
 	}
+}
+
+// refusal is the error of a server that was asked for the export.
+func refusal(errno syscall.Errno) error {
+	switch errno {
+	case 0:
+		return nil
+	case syscall.ENOENT:
+		return errors.New("the server has no such export")
+	}
+	return fmt.Errorf("the server refuses the export: %w", errno)
 }
 
 // absent says whether err is that of a server that does not listen.

@@ -45,7 +45,8 @@ func (d *fakeDisk) ask(_ context.Context, e format.Extent) (answer, error) {
 		d.t.Fatalf("asked for %v of a disk of %d in blocks of %d", e, d.size, d.block)
 	}
 	a := answer{}
-	for name, flags := range d.flags {
+	for _, name := range []string{Allocation, bitmap} {
+		flags := d.flags[name]
 		first, last := int(e.Start/d.block), int((e.End()+d.block-1)/d.block)
 		last = rapid.IntRange(first+1, last).Draw(d.t, "answered")
 		for i := first; i < last; {

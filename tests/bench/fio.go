@@ -9,6 +9,8 @@ import (
 	"fmt"
 	"os/exec"
 	"time"
+
+	"virtnb/format"
 )
 
 // A second opinion: the same loads by fio.
@@ -42,12 +44,36 @@ func fio(ctx context.Context, s *server, w workload) (float64, error) {
 	if w.sequential {
 		rw = "read"
 	}
-	cmd := exec.CommandContext(ctx, "fio", "--name=bench", "--ioengine=nbd", "--uri=nbd+unix:///?socket="+s.socket,
+	return fioReads(ctx, "--ioengine=nbd", "--uri=nbd+unix:///?socket="+s.socket,
 		"--rw="+rw, fmt.Sprint("--bs=", w.length), fmt.Sprint("--iodepth=", w.depth), fmt.Sprint("--numjobs=", w.conns),
-		"--thread", "--group_reporting", "--time_based", fmt.Sprint("--runtime=", time.Second), "--output-format=json")
+		"--time_based", fmt.Sprint("--runtime=", time.Second))
+}
+
+// fioFile returns the reads of a file in a second, or MB/s where they are
+// sequential: those end when the region does.
+func fioFile(ctx context.Context, path string, w fuseWorkload, direct bool, region format.Extent) (float64, error) {
+	args := []string{"--ioengine=psync", "--readonly", "--filename=" + path, fmt.Sprint("--runtime=", fuseSlice.Milliseconds(), "ms"),
+		fmt.Sprint("--offset=", region.Start), fmt.Sprint("--size=", region.Length),
+		fmt.Sprint("--bs=", w.length), fmt.Sprint("--numjobs=", w.readers), "--gtod_reduce=1", "--disk_util=0", "--clocksource=clock_gettime", "--eta=never"}
+	if direct {
+		args = append(args, "--direct=1")
+	}
+	if w.sequential {
+		rate, err := fioReads(ctx, append(args, "--rw=read")...)
+		return rate * float64(w.length) / 1e6, err
+	}
+	return fioReads(ctx, append(args, "--rw=randread", "--norandommap", "--time_based")...)
+}
+
+// fioReads runs fio and returns the reads in a second.
+func fioReads(ctx context.Context, args ...string) (float64, error) {
+	args = append([]string{"--name=bench", "--thread", "--group_reporting", "--output-format=json"}, args...)
+	cmd := exec.CommandContext(ctx, "fio", args...)
+	var said bytes.Buffer
+	cmd.Stderr = &said
 	out, err := cmd.Output()
 	if err != nil {
-		return 0, fmt.Errorf("%v: %w", cmd.Args, err)
+		return 0, fmt.Errorf("%v: %w: %s", cmd.Args, err, &said)
 	}
 	var result struct {
 		Jobs []struct {

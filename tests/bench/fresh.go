@@ -99,7 +99,7 @@ func (s *scenario) start(ctx context.Context, _ *pair) error {
 }
 
 func firstByte(ctx context.Context, name, dir string, args ...string) (time.Duration, error) {
-	s, err := startServer(ctx, name, dir, args...)
+	s, err := startServer(name, dir, args...)
 	if err != nil {
 		return 0, err
 	}

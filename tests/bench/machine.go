@@ -72,9 +72,9 @@ func memoryAvailable() (n int64) {
 	return 0
 }
 
-// roomNeeded is what the largest disk takes, flat and in its set, and memory for
+// roomNeeded is what the largest disk takes, flat, in its set and as a qcow2, and memory for
 // the servers.
-const roomNeeded = 6 << 30
+const roomNeeded = 8 << 30
 
 // workDir makes the folder for everything: below dir, or in memory where there
 // is room, so that the storage of the machine is not what is measured.

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Command bench measures the plugin as ratios to nbdkit's file plugin, which
-// serves the flat disk of the same content, in one run on one machine.
+// serves the flat disk of the same content, and mounts as ratios to other
+// files of that content, in one run on one machine.
 //
 //	go build -o bin/bench ./tests/bench && bin/bench
 //
@@ -10,7 +11,9 @@
 // the median of the rounds' ratios, with their quartiles. content.go, layout.go
 // and disk.go make the disks, client.go and flow.go are the NBD client,
 // server.go the servers, scenario.go and fresh.go what is measured, report.go
-// the targets between the rows and the table.
+// the targets between the rows and the table. Mounts are read by fio (fio.go):
+// fuse.go has the loads, fuseparty.go those that are compared, fuselist.go the
+// time to list.
 package main
 
 import (
@@ -30,6 +33,7 @@ import (
 type bench struct {
 	dir     string // for all files and sockets
 	plugin  string
+	virtnb  string // program
 	rows    *regexp.Regexp
 	limit   *regexp.Regexp // further limits the rows; nil if not
 	fio     bool
@@ -46,6 +50,13 @@ type bench struct {
 const clientProcs = 16
 
 func main() {
+	if path := os.Getenv(ceilingEnv); path != "" {
+		if err := serveCeiling(path, os.Args[1]); err != nil {
+			fmt.Fprintln(os.Stderr, "bench:", err)
+			os.Exit(1)
+		}
+		return
+	}
 	runtime.GOMAXPROCS(max(clientProcs, runtime.NumCPU()))
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
@@ -64,6 +75,7 @@ func parseFlags() (b *bench, parent string, err error) {
 	rows := flag.String("run", "", "measure only what matches this `regexp`, such as plain/incs=200/rand4k/qd16 or lz4/.*/cold4k")
 	flag.StringVar(&parent, "dir", "", "put the disks below this `folder` (default /dev/shm where it has room, else $TMPDIR)")
 	flag.StringVar(&b.plugin, "plugin", "bin/nbdkit-virtnb-plugin.so", "measure this `plugin`")
+	flag.StringVar(&b.virtnb, "virtnb", "bin/virtnb", "measure the mounts of this `program`")
 	quick := flag.Bool("quick", false, "fewer disks, shorter rounds: less than a minute, more noise")
 	flag.BoolVar(&b.pin, "pin", true, "run client and server on one core where there is one request in flight")
 	flag.BoolVar(&b.fio, "fio", false, "also measure uncompressed disks with fio's nbd engine")
@@ -79,13 +91,19 @@ func parseFlags() (b *bench, parent string, err error) {
 		b.plugin, err = filepath.Abs(b.plugin)
 	}
 	if err == nil {
-		_, err = os.Stat(b.plugin)
+		b.virtnb, err = filepath.Abs(b.virtnb)
+	}
+	for _, built := range []string{b.plugin, b.virtnb} {
+		if err == nil {
+			_, err = os.Stat(built)
+		}
 	}
 	return b, parent, err
 }
 
-// quickRows are what a quick run is limited to: the ends of each scale.
-var quickRows = regexp.MustCompile(`^plain/(extents=(100|1000000)|incs=(1|200))/|^lz4/extents=10000/|^peer/`)
+// quickRows are what a quick run is limited to: the ends of each scale, and
+// nothing that begins with fuse.
+var quickRows = regexp.MustCompile(`^(plain/(extents=(100|1000000)|incs=(1|200))|lz4/extents=10000|peer/[^/]*)/[^f]`)
 
 func (b *bench) match(row string) bool {
 	return b.rows.MatchString(row) && (b.limit == nil || b.limit.MatchString(row))
@@ -116,5 +134,5 @@ func (b *bench) method() string {
 	if b.pin {
 		m += ", client and server on one core"
 	}
-	return m
+	return m + fmt.Sprintf("\nfuse: fio for %v on each of several files, one after the other, medians of %d rounds; x1 and x4: readers; the last name is what virtnb is compared with", fuseSlice, min(b.rounds, fuseRounds))
 }

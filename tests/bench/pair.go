@@ -23,8 +23,8 @@ type pair struct {
 func (b *bench) startPair(ctx context.Context, d *disk, n int) (*pair, error) {
 	p := &pair{}
 	var err error
-	if p.virtnb, err = startServer(ctx, "virtnb", b.dir, b.plugin, d.set); err == nil {
-		p.file, err = startServer(ctx, "file", b.dir, "file", d.raw)
+	if p.virtnb, err = startServer("virtnb", b.dir, b.plugin, d.set); err == nil {
+		p.file, err = startServer("file", b.dir, "file", d.raw)
 	}
 	for _, s := range p.both() {
 		if err == nil {
@@ -65,7 +65,7 @@ func (p *pair) stop() {
 // does hits both alike. The first round warms up.
 func (b *bench) compare(ctx context.Context, p *pair, w workload, region format.Extent) (row, error) {
 	if w.depth == 1 && b.pin {
-		unpin, err := p.pin()
+		unpin, err := pin([]*process{p.virtnb.process, p.file.process})
 		if err != nil {
 			return row{}, err
 		}

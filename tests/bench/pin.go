@@ -17,9 +17,8 @@ import (
 // and it changes its mind every few milliseconds. So these loads are pinned to
 // one core: there the figure depends on the work that the server does.
 
-// pin keeps this program and the servers to one core until the answer is
-// called.
-func (p *pair) pin() (unpin func(), err error) {
+// pin keeps this program and others to one core until the answer is called.
+func pin(others []*process) (unpin func(), err error) {
 	var all, one unix.CPUSet
 	if err := unix.SchedGetaffinity(0, &all); err != nil {
 		return nil, err
@@ -30,19 +29,19 @@ func (p *pair) pin() (unpin func(), err error) {
 			one.Set(cpu) // the last one: interrupts like the first
 		}
 	}
-	unpin = func() { _ = p.setAffinity(&all) }
-	if err := p.setAffinity(&one); err != nil {
+	pids := []int{os.Getpid()}
+	for _, p := range others {
+		pids = append(pids, p.pids()...)
+	}
+	unpin = func() { _ = setAffinities(pids, &all) }
+	if err := setAffinities(pids, &one); err != nil {
 		unpin()
 		return nil, err
 	}
 	return unpin, nil
 }
 
-func (p *pair) setAffinity(set *unix.CPUSet) error {
-	pids := []int{os.Getpid()}
-	for _, s := range p.both() {
-		pids = append(pids, s.cmd.Process.Pid)
-	}
+func setAffinities(pids []int, set *unix.CPUSet) error {
 	for _, pid := range pids {
 		if err := setAffinity(pid, set); err != nil {
 			return fmt.Errorf("pinning process %d: %w", pid, err)

@@ -14,7 +14,7 @@ type row struct {
 	Name      string  `json:"name"`
 	Unit      string  `json:"unit,omitempty"`
 	Virtnb    float64 `json:"virtnb"`
-	File      float64 `json:"file"`
+	File      float64 `json:"file"`            // nbdkit's file plugin, or whom the name ends with
 	Ratio     *spread `json:"ratio,omitempty"` // of each round, virtnb to file
 	CPUVirtnb float64 `json:"cpuVirtnb,omitempty"`
 	CPUFile   float64 `json:"cpuFile,omitempty"` // microseconds of server CPU a read
@@ -63,7 +63,7 @@ func (w row) String() string {
 	if w.Ratio != nil {
 		ratio = fmt.Sprintf("%5.2f [%.2f %.2f]", w.Ratio.Median, w.Ratio.Q1, w.Ratio.Q3)
 	}
-	s := fmt.Sprintf("%-44s %9s %9s %-7s %-18s %7s %7s  %-8s %s", w.Name, number(w.Virtnb), number(w.File), w.Unit, ratio, number(w.CPUVirtnb), number(w.CPUFile), goal, mark)
+	s := fmt.Sprintf("%-47s %9s %9s %-7s %-18s %7s %7s  %-8s %s", w.Name, number(w.Virtnb), number(w.File), w.Unit, ratio, number(w.CPUVirtnb), number(w.CPUFile), goal, mark)
 	return strings.TrimRight(s, " ")
 }
 
@@ -85,7 +85,7 @@ func (r *report) head() {
 		return
 	}
 	fmt.Fprint(r.out, r.Machine, "\n")
-	fmt.Fprintf(r.out, "%-44s %9s %9s %-7s %-18s %7s %7s  %s\n", "", "virtnb", "file", "", "ratio [quartiles]", "CPU us", "file", "target")
+	fmt.Fprintf(r.out, "%-47s %9s %9s %-7s %-18s %7s %7s  %s\n", "", "virtnb", "other", "", "ratio [quartiles]", "CPU us", "other", "target")
 }
 
 // finish adds the rows that compare others, and ends the report.

@@ -81,6 +81,9 @@ func (s *scenario) trials() []trial {
 		list = append(list, trial{"reread4k", s.reread, false})
 	}
 	list = append(list, trial{"memory", s.memory, false}, trial{"start", s.start, true})
+	if s.storage == plain && s.stage == "incs=200" {
+		list = append(list, trial{"fuse/list", s.listPoints, true})
+	}
 	if s.storage != plain {
 		list = append(list, trial{"cold4k", s.cold, true})
 	}
@@ -105,10 +108,19 @@ func (s *scenario) measure(ctx context.Context) error {
 	if err := s.measureShared(ctx, shared); err != nil {
 		return err
 	}
-	return s.runTrials(ctx, own, nil)
+	if err := s.runTrials(ctx, own, nil); err != nil {
+		return err
+	}
+	return s.measureFuse(ctx)
 }
 
+// wanted says whether there is anything to measure.
+func (s *scenario) wanted() bool { return len(s.trials()) > 0 || len(s.fuseLoads()) > 0 }
+
 func (s *scenario) measureShared(ctx context.Context, list []trial) error {
+	if len(list) == 0 {
+		return nil
+	}
 	p, err := s.startPair(ctx, s.disk, connections)
 	if err != nil {
 		return err
@@ -191,7 +203,7 @@ func (b *bench) runPlan(ctx context.Context, number int, pl plan) error {
 	var d *disk
 	for _, st := range pl.stages {
 		s := &scenario{b, pl.storage, st.name, nil}
-		if len(s.trials()) == 0 {
+		if !s.wanted() {
 			continue
 		}
 		if d == nil {

@@ -3,12 +3,10 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -18,86 +16,54 @@ import (
 
 // server is a running nbdkit.
 type server struct {
-	name    string // of the column in the report
-	socket  string
-	cmd     *exec.Cmd
-	stderr  bytes.Buffer
-	exited  chan struct{}
-	conns   []*client
-	started time.Time
+	*process
+	name   string // of the column in the report
+	socket string
+	conns  []*client
 }
 
-const (
-	connections = 4
-	startLimit  = 20 * time.Second
-	connectPoll = 100 * time.Microsecond
-)
+const connections = 4
 
 // startServer starts nbdkit with a plugin and its parameters. The end of this
 // program, however it comes, is the end of the server.
-func startServer(ctx context.Context, name, dir string, args ...string) (*server, error) {
-	s := &server{name: name, socket: filepath.Join(dir, name+".sock"), exited: make(chan struct{})}
+func startServer(name, dir string, args ...string) (*server, error) {
+	s := &server{name: name, socket: filepath.Join(dir, name+".sock")}
 	if err := os.Remove(s.socket); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, err
 	}
-	s.cmd = exec.CommandContext(ctx, "nbdkit", append([]string{"-f", "-r", "--exit-with-parent", "-U", s.socket}, args...)...)
-	s.cmd.Stderr = &s.stderr
-	s.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // ^C is for us
-	s.started = time.Now()
-	if err := s.cmd.Start(); err != nil {
-		return nil, err
-	}
-	go func() {
-		_ = s.cmd.Wait()
-		close(s.exited)
-	}()
-	return s, nil
+	var err error
+	s.process, err = launch(nil, "nbdkit", append([]string{"-f", "-r", "--exit-with-parent", "-U", s.socket}, args...)...)
+	return s, err
 }
 
 // connect opens n connections, the first as soon as the server takes it.
 func (s *server) connect(ctx context.Context, n int) error {
 	for len(s.conns) < n {
-		c, err := dial(s.socket)
-		switch {
-		case err == nil:
-			s.conns = append(s.conns, c)
-		case !errors.Is(err, syscall.ENOENT) && !errors.Is(err, syscall.ECONNREFUSED) || time.Since(s.started) > startLimit:
-			return s.failure(err)
-		default:
-			select {
-			case <-ctx.Done():
-				return ctx.Err()
-			case <-s.exited:
-				return s.failure(err)
-			case <-time.After(connectPoll):
+		var refused error // which waiting does not help
+		err := s.await(ctx, func() error {
+			c, err := dial(s.socket)
+			switch {
+			case err == nil:
+				s.conns = append(s.conns, c)
+			case !errors.Is(err, syscall.ENOENT) && !errors.Is(err, syscall.ECONNREFUSED):
+				refused = s.failure(err)
+			default:
+				return err
 			}
+			return nil
+		})
+		if err := errors.Join(err, refused); err != nil {
+			return err
 		}
 	}
 	return nil
-}
-
-// failure adds what the server said.
-func (s *server) failure(err error) error {
-	said := ""
-	select {
-	case <-s.exited:
-		said = ": " + strings.TrimSpace(s.stderr.String())
-	default: // it still writes to the buffer
-	}
-	return fmt.Errorf("%s: %w%s", strings.Join(s.cmd.Args, " "), err, said)
 }
 
 func (s *server) stop() {
 	for _, c := range s.conns {
 		c.close()
 	}
-	_ = s.cmd.Process.Signal(syscall.SIGTERM)
-	select {
-	case <-s.exited:
-	case <-time.After(startLimit):
-		_ = s.cmd.Process.Kill()
-		<-s.exited
-	}
+	s.process.stop()
 }
 
 // cpu is the time that all threads of the server have run, as the scheduler

@@ -199,7 +199,7 @@ func (d *demo) backup(name string, args ...string) error {
 	d.points = append(d.points, p)
 	fmt.Fprintf(d.out, "\nThe guest has %d files on vda, and sda with SHA-256 %.16s...\n\n", len(p.files), p.disk)
 	program := strings.Fields(os.Getenv("VIRTNB_BACKUP"))
-	if program == nil {
+	if len(program) == 0 {
 		program = []string{"bin/virtnb", "backup"}
 	}
 	args = append(append(program[1:], "-U", d.daemon.URI(), "-d", "vm1", "-o", d.set()), args...)

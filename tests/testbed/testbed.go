@@ -254,10 +254,30 @@ func (d *Daemon) Restart() error {
 	if err := d.tell("TERM"); err != nil {
 		return err
 	}
-	if err := d.tell("start"); err != nil {
-		return err
+	return d.startAgain()
+}
+
+// restarts is how often libvirtd is started until it stays: libvirtd 9.0 can
+// crash while it finds a guest whose backup job goes on, after which systemd
+// would start it again.
+const restarts = 3
+
+func (d *Daemon) startAgain() (err error) {
+	for range restarts {
+		if err = d.tell("start"); err != nil {
+			return err
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), patience/restarts)
+		err = d.wait(ctx)
+		cancel()
+		if err == nil {
+			return nil
+		}
+		if killErr := d.tell("KILL"); killErr != nil {
+			return killErr
+		}
 	}
-	return d.wait(context.Background())
+	return err
 }
 
 // Stop ends libvirtd and the guests and removes all state. A second stop does
