@@ -185,6 +185,9 @@ func (s *Saveset) setMember(a *archive, m member) {
 	s.stamp.Member = m.name
 }
 
+// InArchive says whether the saveset is a member of an archive.
+func (s *Saveset) InArchive() bool { return s.base != 0 }
+
 // SideFile is an open file of a set that is no saveset.
 type SideFile struct {
 	*io.SectionReader

@@ -112,6 +112,16 @@ func (s *Saveset) open() error {
 	return s.checkStop()
 }
 
+// MetadataText returns the JSON at the start of the file as it is there, nil for
+// a raw image. Of a damaged saveset it may be no valid JSON.
+func (s *Saveset) MetadataText() ([]byte, error) {
+	if s.Raw {
+		return nil, nil
+	}
+	text := make([]byte, max(0, s.body-headerSize-int64(len(eol))))
+	return text, s.readFull(text, headerSize)
+}
+
 // readMetadata reads the meta frame; b is its header.
 func (s *Saveset) readMetadata(b []byte) error {
 	if len(b) < headerSize {
