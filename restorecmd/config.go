@@ -202,7 +202,7 @@ func exists(h host.Host, name string) bool {
 // --boot-files original one that is there stays.
 func (r *run) restoreBootFiles(ctx context.Context, p *plan) (map[domainxml.BootRole]string, error) {
 	now := map[domainxml.BootRole]string{}
-	for _, f := range r.bootFiles(p) {
+	for _, f := range p.boot {
 		now[f.Role] = f.to
 		if r.o.BootFiles == original && exists(r.host, f.to) {
 			r.log.Info(fmt.Sprintf("File [%s]: for boot option [%s] already exists, skipping.", f.to, f.Role))

@@ -3,6 +3,7 @@
 package restorecmd
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -31,7 +32,8 @@ type plan struct {
 	text   []byte      // its content
 	domain *domainxml.Domain
 	jobs   []*job
-	out    place // of all that has no other one
+	boot   []savedBoot // files that the domain boots with
+	out    place       // of all that has no other one
 }
 
 // folder is the folder of the restored files; "" if there is none.
@@ -321,10 +323,44 @@ func (p *plan) checkOutput(r *run) error {
 		}
 		return nil
 	}
-	if r.o.AdjustConfig && exists(r.host, r.configPath(p)) {
-		return fmt.Errorf("%s is there already and stays: choose another name with -C", r.configPath(p))
+	return p.checkFiles(r)
+}
+
+// checkFiles refuses to replace files that will be written beside the disks.
+func (p *plan) checkFiles(r *run) error {
+	if p.config == "" {
+		return nil
+	}
+	if err := p.checkConfig(r); err != nil {
+		return fmt.Errorf("%w; choose another name with -C", err)
+	}
+	p.boot = r.bootFiles(p)
+	for _, f := range p.boot {
+		if r.o.BootFiles == original || !exists(r.host, f.to) {
+			continue
+		}
+		from, err := openSaved(f.from)
+		if err != nil {
+			return err
+		}
+		err = r.same(f.to, from)
+		from.Close()
+		if err != nil {
+			return err
+		}
 	}
 	return nil
+}
+
+func (p *plan) checkConfig(r *run) error {
+	to := r.configPath(p)
+	switch {
+	case !exists(r.host, to):
+		return nil
+	case r.o.AdjustConfig:
+		return fmt.Errorf("%s is there already and stays", to)
+	}
+	return r.same(to, bytes.NewReader(p.text))
 }
 
 func (p *plan) diskNames() (names []string) {

@@ -4,6 +4,7 @@ package tests
 
 import (
 	"fmt"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -105,10 +106,23 @@ func TestRestoreBootFilesElsewhere(t *testing.T) {
 	}
 	wantText(t, string(readFile(t, filepath.Join(out, "vmconfig.xml"))), to+"/vars.fd</nvram>", to+"/secret</kernel>")
 
+	// What is there and has another content is refused before anything is made.
+	writeFile(t, filepath.Join(to, "vars.fd"), []byte("mine"))
+	out = filepath.Join(t.TempDir(), "out")
+	mustFail(t, to+"/vars.fd is there already, with another content", "-i", s.dir, "-o", out, "-c", "--boot-files", to)
+	if exists(out) {
+		t.Error("there is a folder")
+	}
+
 	// As virtnbdrestore does it: to the old places, where nothing is there.
 	writeFile(t, filepath.Join(was, "secret"), []byte("mine"))
 	mustRestore(t, "-i", s.dir, "-o", t.TempDir(), "-c", "--boot-files", "original")
 	if string(readFile(t, filepath.Join(was, "vars.fd"))) != "variables" || string(readFile(t, filepath.Join(was, "secret"))) != "mine" {
 		t.Error("the boot files are not what they have to be")
 	}
+}
+
+func exists(path string) bool {
+	_, err := os.Lstat(path)
+	return err == nil
 }

@@ -267,7 +267,12 @@ func TestRestoreRefusesWhatIsThere(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(out, "vmconfig.xml"), []byte("mine"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	mustFail(t, "choose another name with -C", "-i", s.dir, "-o", out, "-c")
+	for _, more := range []string{"-c", "-n"} {
+		mustFail(t, "choose another name with -C", "-i", s.dir, "-o", out, more)
+	}
+	if names := namesIn(t, out); len(names) != 1 {
+		t.Errorf("there are %q", names)
+	}
 	mustRestore(t, "-i", s.dir, "-o", out, "-c", "-C", "other.xml")
 	if string(readFile(t, filepath.Join(out, "vmconfig.xml"))) != "mine" {
 		t.Error("a configuration that was there has changed")
