@@ -269,3 +269,20 @@ func FuzzArchive(f *testing.F) {
 		}
 	})
 }
+
+// The archive in testdata is one that Python's zipfile wrote to a pipe, with the
+// sizes of members in Zip64 fields behind their data, as virtnbdbackup makes it.
+func TestArchiveOfPython(t *testing.T) {
+	s, err := CheckSet("testdata/zip/python.zip")
+	if err != nil || s.Domain != "t2" {
+		t.Fatalf("%+v, %v", s, err)
+	}
+	p := s.Disks[0].Latest()
+	if p.Name != "virtnbdbackup.0" || p.Err != nil {
+		t.Errorf("%+v", p)
+	}
+	if _, x := examine(t, p.File); len(x.Damages) > 0 || x.Checksum != ChecksumMatch {
+		t.Errorf("%+v", x)
+	}
+	wantSideFile(t, s, "virtnbdbackup.0", "vmconfig.xml", "vmconfig.virtnbdbackup.0.xml")
+}

@@ -39,6 +39,17 @@ func (s *Set) PointsOf(name string) (points []*Point) {
 	return points
 }
 
+// File returns the path, for [OpenSideFile] or [OpenSaveset], of a file of the
+// set by its base name. In several archives it is that of the last one.
+func (s *Set) File(name string) (path string, ok bool) {
+	for _, f := range s.files {
+		if filepath.Base(f) == name {
+			path, ok = f, true
+		}
+	}
+	return path, ok
+}
+
 // diffSeconds is how far apart, in seconds, the times in the names of files
 // can be that one diff made: each takes the time anew.
 const diffSeconds = 60

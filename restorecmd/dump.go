@@ -64,7 +64,7 @@ func runDump(ctx context.Context, r *run) error {
 func (r *run) dumpFiles() (files []string, err error) {
 	for _, name := range r.o.Sequence {
 		if strings.HasPrefix(name, r.o.Disk) {
-			files = append(files, filepath.Join(r.o.Input, name))
+			files = append(files, savesetPath(r.o.Input, name))
 		}
 	}
 	if r.o.Sequence != nil {

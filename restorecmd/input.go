@@ -4,6 +4,7 @@ package restorecmd
 
 import (
 	"os"
+	"path/filepath"
 	"strings"
 
 	"virtnb/format"
@@ -22,4 +23,16 @@ func inputPaths(input string) []string {
 // readInput reads the catalogue of a backup set.
 func readInput(input string) (*format.Set, error) {
 	return format.ReadSet(inputPaths(input)...)
+}
+
+// savesetPath is the path of a file of a set: in its folder, or in the archive
+// that has it.
+func savesetPath(input, name string) string {
+	paths := inputPaths(input)
+	if set, err := format.ReadSet(paths...); err == nil {
+		if path, ok := set.File(name); ok {
+			return path
+		}
+	}
+	return filepath.Join(paths[0], name)
 }
