@@ -61,6 +61,8 @@ type Verdict struct {
 	// the way all the same if OK is false.
 	Restorable bool    `json:"restorable"`
 	Lost       []Range `json:"lost"` // what can be wrong, or is not there
+
+	nothing bool // is known of the disk, not even its size
 }
 
 // harmless is the kind of what takes nothing from any restore point.
@@ -132,6 +134,8 @@ func (r *Report) writePoints(out io.Writer) error {
 				n += l.Length
 			}
 			state = fmt.Sprintf("damaged: %s in doubt", size(n))
+		case v.nothing:
+			state = "damaged: nothing of it can be read"
 		case !v.Restorable:
 			state = "damaged: all data can be had with restore --salvage"
 		}

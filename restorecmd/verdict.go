@@ -153,6 +153,15 @@ func (j *judgement) tell(p *format.Point) *overlay.Told {
 	return f.told
 }
 
+// size is the largest size that the disk is known to have had, in bytes: that of
+// one whose saveset cannot be read is told by others.
+func (j *judgement) size() (size int64) {
+	for _, p := range j.points {
+		size = max(size, p.Meta.VirtualSize)
+	}
+	return size
+}
+
 // verdict is what becomes of p.
 func (j *judgement) verdict(p *format.Point) Verdict {
 	v := Verdict{Disk: p.Disk, Name: p.Name, Restorable: p.Err == nil, Lost: []Range{}}
@@ -166,8 +175,9 @@ func (j *judgement) verdict(p *format.Point) Verdict {
 		}
 	}
 	if damaged {
-		v.Lost = ranges(overlay.Lost(j.chains[p], j.tell))
+		v.Lost = ranges(overlay.Lost(j.chains[p], j.tell).Intersect(format.Extents{{Start: 0, Length: j.size()}}))
 	}
+	v.nothing = damaged && j.size() == 0
 	v.OK = v.Restorable && len(v.Lost) == 0
 	return v
 }
