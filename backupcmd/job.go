@@ -44,7 +44,7 @@ func (r *run) beginJob(ctx context.Context) error {
 		err = r.beginOnce()
 	}
 	if err != nil {
-		return fmt.Errorf("Failed to start backup: [%w]", err) //nolint:staticcheck // the peer's words
+		return fmt.Errorf("Failed to start backup: [%w]", err)
 	}
 	r.log.Debug("Backup job started.")
 	return nil

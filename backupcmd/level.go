@@ -36,9 +36,9 @@ type plan struct {
 }
 
 var (
-	errNoCheckpoints = errors.New("No existing checkpoints found, execute full backup first.") //nolint:staticcheck // the peer's words
-	errNotEmpty      = errors.New("Target directory already contains full or copy backup.")    //nolint:staticcheck
-	errNoFull        = errors.New("Cant execute switch to auto incremental backup: " +         //nolint:staticcheck
+	errNoCheckpoints = errors.New("No existing checkpoints found, execute full backup first.")
+	errNotEmpty      = errors.New("Target directory already contains full or copy backup.")
+	errNoFull        = errors.New("Cant execute switch to auto incremental backup: " +
 		"target folder seems not to include full backup.")
 )
 
@@ -115,7 +115,7 @@ func (p *plan) checkTarget(s situation) error {
 	switch p.level {
 	case format.Inc, format.Diff:
 		if len(s.content.partials) > 0 {
-			return fmt.Errorf("Partial backup found in target directory: [%s]. "+ //nolint:staticcheck // the peer's words
+			return fmt.Errorf("Partial backup found in target directory: [%s]. "+
 				"One of the last backups seems to have failed, and was not made by this program: remove the file, then run this again, "+
 				"or consider re-executing full backup", s.content.partials[0])
 		}

@@ -10,7 +10,7 @@ import (
 )
 
 // errNoDisks means that the options leave no disk to save.
-var errNoDisks = errors.New("Unable to detect disks suitable for backup.") //nolint:staticcheck // the peer's words
+var errNoDisks = errors.New("Unable to detect disks suitable for backup.")
 
 // selectDisks applies the options to the domain's disks, and logs what becomes
 // of those that are left out. A disk that cannot be saved and is not excluded

@@ -25,7 +25,7 @@ const reconnectTime = 30 * time.Second
 func (r *run) connect(ctx context.Context) error {
 	var err error
 	if r.conn, err = virt.Connect(ctx, r.virtOptions()); err != nil {
-		return fmt.Errorf("Cant connect libvirt daemon: [%w]", err) //nolint:staticcheck // the peer's words
+		return fmt.Errorf("Cant connect libvirt daemon: [%w]", err)
 	}
 	r.host = host.Local{}
 	far, remote := r.conn.Remote()
@@ -68,7 +68,7 @@ func (r *run) connectSSH(ctx context.Context) error {
 	r.log.Info(fmt.Sprintf("Connecting remote system [%s] via ssh, username: [%s]", o.Host, o.User))
 	ssh, err := host.Connect(ctx, o)
 	if err != nil {
-		return fmt.Errorf("Remote backup detected but ssh session setup failed: [%w]", err) //nolint:staticcheck // the peer's words
+		return fmt.Errorf("Remote backup detected but ssh session setup failed: [%w]", err)
 	}
 	r.host, r.ssh, r.far = ssh, true, true
 	return nil
@@ -149,7 +149,7 @@ const trackingByDefault = 7_006_000
 func (r *run) checkCapability() error {
 	v, err := r.conn.GetLibVersion()
 	if err == nil && v < trackingByDefault && !r.xml.QemuCapability("incremental-backup") {
-		err = fmt.Errorf("Domain is missing required incremental-backup capability.") //nolint:staticcheck // the peer's words
+		err = fmt.Errorf("Domain is missing required incremental-backup capability.")
 	}
 	return err
 }

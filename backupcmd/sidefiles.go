@@ -49,9 +49,7 @@ func (r *run) withIdent(base string) string {
 // sideFileList lists all side files of the run.
 func (r *run) sideFileList() []sideFile {
 	list := []sideFile{{r.target.path("vmconfig." + r.plan.ident() + ".xml"), r.saveConfig}}
-	for _, f := range r.bootFiles() {
-		list = append(list, f)
-	}
+	list = append(list, r.bootFiles()...)
 	for _, d := range r.disks {
 		if strings.HasPrefix(d.Format, "qcow") {
 			list = append(list, sideFile{r.target.path(d.Target + "." + r.plan.ident() + ".qcow.json"), r.saveImageInfo(d)})

@@ -23,6 +23,9 @@ const (
 	chksumSuffix  = ".chksum"
 )
 
+// checkpointFolder is where checkpoints are kept if --checkpointdir is not given.
+const checkpointFolder = "checkpoints"
+
 // maxCheckpointList bounds the size of DOMAIN.cpt, far above a real one.
 const maxCheckpointList = 16 << 20
 
@@ -57,7 +60,7 @@ func unlockedTarget(dir, domain, checkpointDir string) (*target, error) {
 	if err != nil {
 		return nil, err
 	}
-	t := &target{dir: dir, domain: domain, checkpointDir: filepath.Join(dir, "checkpoints")}
+	t := &target{dir: dir, domain: domain, checkpointDir: filepath.Join(dir, checkpointFolder)}
 	if checkpointDir != "" {
 		t.checkpointDir, err = filepath.Abs(checkpointDir)
 	}
@@ -127,7 +130,7 @@ func (t *target) checkpoints() ([]string, error) {
 		text, err = os.ReadFile(t.cptFile())
 	}
 	if err != nil {
-		return nil, fmt.Errorf("Failed to read checkpoint file: [%w]", err) //nolint:staticcheck // the peer's words
+		return nil, fmt.Errorf("Failed to read checkpoint file: [%w]", err)
 	}
 	var names []string
 	if err := json.Unmarshal(text, &names); err != nil {
@@ -156,7 +159,12 @@ func (t *target) addCheckpoint(name string) error {
 	if len(names) > 0 && names[len(names)-1] == name {
 		return nil
 	}
-	return writeFile(t.cptFile(), pythonList(append(names, name)))
+	return t.listCheckpoints(append(names, name))
+}
+
+// listCheckpoints writes the list of the checkpoints that count.
+func (t *target) listCheckpoints(names []string) error {
+	return writeFile(t.cptFile(), pythonList(names))
 }
 
 // pythonList is what Python's json.dumps makes of names.

@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"syscall"
 )
 
@@ -23,11 +24,12 @@ type Saveset struct {
 	r     io.ReaderAt
 	file  *os.File // nil if not opened by path
 	stamp Stamp
-	base  int64  // offset in file of the saveset: not 0 for a member of an archive
-	crc   uint32 // CRC-32 of all its bytes, of a member of an archive
-	body  int64  // offset of the first frame behind the metadata
-	tail  int64  // offset of the compression trailer; Size if there is none
-	fault error  // of a saveset that was opened although it is damaged
+	last  atomic.Pointer[Stamp] // of the same content, if it was seen with another one
+	base  int64                 // offset in file of the saveset: not 0 for a member of an archive
+	crc   uint32                // CRC-32 of all its bytes, of a member of an archive
+	body  int64                 // offset of the first frame behind the metadata
+	tail  int64                 // offset of the compression trailer; Size if there is none
+	fault error                 // of a saveset that was opened although it is damaged
 }
 
 // OpenSaveset opens the saveset at path, which must be a regular file, or

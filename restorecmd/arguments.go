@@ -128,7 +128,7 @@ func (o *Options) own() []argparse.Option {
 		{Names: []string{"--json"}, Exact: true, Into: &o.JSON, Help: "print progress and result as lines of JSON on the standard output"},
 		{Names: []string{"--format"}, Exact: true, Into: &o.Format, Choices: []string{"qcow2", "raw"}, Help: "format of the restored images (default: that of the original)"},
 		{Names: []string{"--target"}, Exact: true, Into: target(&o.Targets), Value: "DISK=TARGET", Help: "restore this disk to a block device, an NBD URI or another file than in the target folder; can be given for several disks"},
-		{Names: []string{"--force"}, Exact: true, Into: &o.Force, Help: "overwrite a block device or an NBD export without asking"},
+		{Names: []string{"--force"}, Exact: true, Into: &o.Force, Help: "overwrite a block device without asking"},
 		{Names: []string{"--boot-files"}, Exact: true, Into: named("a folder", &o.BootFiles), Value: "DIR", Help: "folder for firmware, its variables, kernel and initrd, or the word original for the paths that the configuration names (default: the target folder)"},
 		{Names: []string{"--new-macs"}, Exact: true, Into: &o.NewMACs, Help: "give the network cards of the restored domain new addresses, so that it can run beside the original"},
 		{Names: []string{"--in-place"}, Exact: true, Into: named("an image", &o.InPlace), Value: "IMAGE", Help: "bring this qcow2 or raw image of a domain that is off back to the restore point, by writing only what differs"},

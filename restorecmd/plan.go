@@ -318,26 +318,24 @@ func (p *plan) findPlaces(r *run) (err error) {
 			}
 		}
 	}
-	return nil
+	return p.checkFiles(r)
 }
 
 // checkOutput refuses an output that cannot take what is asked for.
 func (p *plan) checkOutput(r *run) error {
-	if p.out.kind != inFolder {
-		switch {
-		case len(p.jobs) != 1:
-			return fmt.Errorf("%s takes one disk, and there are %s; choose one with -d", p.out, strings.Join(p.diskNames(), ", "))
-		case r.o.AdjustConfig:
-			return fmt.Errorf("there is no place for the configuration beside %s: name a folder with -o, and the target of the disk with --target", p.out)
-		}
-		return nil
+	switch {
+	case p.out.kind == inFolder:
+	case len(p.jobs) != 1:
+		return fmt.Errorf("%s takes one disk, and there are %s; choose one with -d", p.out, strings.Join(p.diskNames(), ", "))
+	case r.o.AdjustConfig:
+		return fmt.Errorf("there is no place for the configuration beside %s: name a folder with -o, and the target of the disk with --target", p.out)
 	}
-	return p.checkFiles(r)
+	return nil
 }
 
 // checkFiles refuses to replace files that will be written beside the disks.
 func (p *plan) checkFiles(r *run) error {
-	if p.config == "" {
+	if p.config == "" || p.folder() == "" {
 		return nil
 	}
 	if err := p.checkConfig(r); err != nil {

@@ -6,9 +6,12 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
+	"syscall"
 	"testing"
 )
 
@@ -85,30 +88,34 @@ func TestRestoreInPlaceRefuses(t *testing.T) {
 	mustFail(t, "is not of format qcow2", "-i", s.dir, "--in-place", raw, "-d", "vda")
 
 	// A domain that runs holds the image as this program does.
-	holder := exec.Command("qemu-io", "-f", "qcow2", image)
-	in, err := holder.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := holder.Start(); err != nil {
-		t.Fatal(err)
-	}
-	eventually(t, func() error {
-		if exec.Command("qemu-img", "info", image).Run() == nil {
-			return fmt.Errorf("nobody holds the image")
-		}
-		return nil
-	})
+	stop := holdImage(t, image)
 	for _, more := range []string{"--dry-run", "-n"} {
 		mustFail(t, "is in use; is the domain off?", "-i", s.dir, "--in-place", image, "-d", "vda", "-u", s.names[0], more)
 	}
-	in.Close()
-	if err := holder.Wait(); err != nil {
-		t.Error(err)
-	}
+	stop()
 	if sha256Of(readFile(t, image)) != before {
 		t.Error("the image has changed")
 	}
+}
+
+// holdImage has another program open a qcow2 for writing until stop is called.
+func holdImage(t testing.TB, image string) (stop func()) {
+	t.Helper()
+	socket := filepath.Join(t.TempDir(), "sock")
+	holder := exec.Command("qemu-nbd", "-f", "qcow2", "-t", "-k", socket, image)
+	if err := holder.Start(); err != nil {
+		t.Fatal(err)
+	}
+	var once sync.Once
+	stop = func() {
+		once.Do(func() {
+			_ = holder.Process.Signal(syscall.SIGTERM)
+			_ = holder.Wait()
+		})
+	}
+	t.Cleanup(stop)
+	eventually(t, func() error { _, err := os.Stat(socket); return err })
+	return stop
 }
 
 // The whole backup of the disk is read before the first byte is written.

@@ -43,6 +43,9 @@ type conn struct {
 // breaks, and returns why.
 func (c *conn) serve() error {
 	err := c.loop()
+	if len(c.flying) == 0 {
+		_ = c.h.AioDisconnect(nil) // says goodbye, if the connection lets it
+	}
 	c.h.Close()
 	for r := range c.flying {
 		r.done(err)
@@ -153,7 +156,7 @@ func dialOnce(ctx context.Context, o *Options) (_ *libnbd.Libnbd, asked bool, er
 		if negotiating, _ := h.AioIsNegotiating(); negotiating && !asked {
 			asked = true
 			if err := h.AioOptGo(&libnbd.AioOptGoOptargs{CompletionCallbackSet: true, CompletionCallback: func(errno *int) int {
-				refused = refusal(syscall.Errno(*errno))
+				refused = o.refusal(syscall.Errno(*errno))
 				return 1
 			}}); err != nil {
 				return nil, asked, err
@@ -161,6 +164,9 @@ func dialOnce(ctx context.Context, o *Options) (_ *libnbd.Libnbd, asked bool, er
 		}
 		if refused != nil {
 			return nil, asked, refused
+		}
+		if closed, _ := h.AioIsClosed(); closed {
+			return nil, true, o.hungUp()
 		}
 		if _, err := h.Poll(pollTime); err != nil {
 			return nil, asked, err
@@ -172,14 +178,24 @@ func dialOnce(ctx context.Context, o *Options) (_ *libnbd.Libnbd, asked bool, er
 }
 
 // refusal is the error of a server that was asked for the export.
-func refusal(errno syscall.Errno) error {
-	switch errno {
-	case 0:
+func (o *Options) refusal(errno syscall.Errno) error {
+	switch {
+	case errno == 0:
 		return nil
-	case syscall.ENOENT:
+	case errno == syscall.ENOENT:
 		return errors.New("the server has no such export")
+	case errno == syscall.ENOTSUP && o.TLS == nil:
+		return errors.New("the server refuses the export in the clear: it may want TLS")
 	}
 	return fmt.Errorf("the server refuses the export: %w", errno)
+}
+
+// hungUp is the error of a connection that ended in the handshake.
+func (o *Options) hungUp() error {
+	if o.TLS != nil {
+		return errors.New("no agreement on TLS: the server may not offer it")
+	}
+	return errors.New("the server ended the connection in the handshake")
 }
 
 // absent says whether err is that of a server that does not listen.

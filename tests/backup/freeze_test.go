@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package tests
+package backup
 
 import (
 	"bytes"
@@ -162,7 +162,7 @@ func TestBackupFreezeTakesTooLong(t *testing.T) {
 	}
 	wantOutput(t, out, "WARNING", "Guest agent is not responding")
 	b.wantCheckpoints(t, 1)
-	for deadline := time.Now().Add(nbdPatience); !strings.Contains(b.freezeStatus(t), "thawed"); {
+	for deadline := time.Now().Add(patience); !strings.Contains(b.freezeStatus(t), "thawed"); {
 		if time.Now().After(deadline) {
 			t.Fatal("the guest is left frozen")
 		}

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package tests
+package backup
 
 import (
 	"bytes"
@@ -97,7 +97,7 @@ func (p *process) end(t testing.TB) error {
 	select {
 	case err := <-p.done:
 		return err
-	case <-time.After(nbdPatience):
+	case <-time.After(patience):
 		_ = p.Process.Signal(syscall.SIGABRT)
 		t.Fatalf("the backup does not end:\n%s", &p.out)
 		return nil
@@ -108,7 +108,7 @@ func (p *process) end(t testing.TB) error {
 func (b *backups) startHeld(t testing.TB, args ...string) *process {
 	t.Helper()
 	p := b.start(t, ours(t), "", append(args, "-z", "16")...)
-	for deadline := time.Now().Add(nbdPatience); !b.saving(); time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(patience); !b.saving(); time.Sleep(time.Millisecond) {
 		select {
 		case err := <-p.done:
 			t.Fatalf("the backup ended before it could be held: %v\n%s", err, &p.out)
@@ -155,7 +155,7 @@ func (b *backups) wantNoJob(t testing.TB) {
 }
 
 // wantNothingNew fails the test where the set has other files than before.
-func (b *backups) wantNothingNew(t testing.TB, before map[string]string) {
+func (b *backups) wantNothingNew(t testing.TB, before map[string][32]byte) {
 	t.Helper()
 	after := filesOf(t, b.set)
 	wantKept(t, before, after)
@@ -312,7 +312,7 @@ func crashing(t *testing.T) []string {
 	t.Helper()
 	program := filepath.Join(t.TempDir(), "virtnb")
 	cmd := exec.Command("go", "build", "-tags", "crashtest", "-o", program, "./cmd/virtnb")
-	cmd.Dir = ".."
+	cmd.Dir = "../.."
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
@@ -381,6 +381,10 @@ func (b *backups) dieAt(t *testing.T, program []string, step string, n int, leve
 	p := b.start(t, program, "VIRTNB_CRASH_AT="+step, "-l", level)
 	if err := p.end(t); exitStatus(err) != -1 {
 		t.Fatalf("%s not killed at %s: %v\n%s", level, step, err, &p.out)
+	}
+	// As if it had been killed over its notes.
+	if err := os.WriteFile(filepath.Join(b.set, ".virtnb.journal.partial"), []byte("{"), 0o600); err != nil {
+		t.Fatal(err)
 	}
 	n = b.recovered(t, n, step+" of "+level)
 	b.check(t)

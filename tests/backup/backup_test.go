@@ -1,8 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package tests
+// Package backup holds the end-to-end tests of "virtnb backup", against a real
+// libvirt and real guests.
+package backup
 
 import (
+	"bytes"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -12,18 +16,21 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"virtnb/format"
 	"virtnb/overlay"
 	"virtnb/tests/testbed"
 )
 
-// Backups by "virtnb backup" of guests of a real libvirt. Before each backup the
-// live disks are copied, and what the backup set has at its restore points must
-// be those copies, byte for byte.
+// Before each backup the live disks are copied, and what the backup set has at
+// its restore points must be those copies, byte for byte.
+
+// patience is how long a test waits for another program before it fails.
+const patience = time.Minute
 
 // theirs is the program that virtnb replaces, of version 1.9.15.
-var theirs = []string{"virtnbdbackup"}
+var theirs = []string{testbed.PeerBackupProgram}
 
 // ours is the program under test. To see whether a test is right about
 // virtnbdbackup too, VIRTNB_BACKUP=virtnbdbackup runs that in its place.
@@ -32,9 +39,12 @@ func ours(t testing.TB) []string {
 	if other := os.Getenv("VIRTNB_BACKUP"); other != "" {
 		return strings.Fields(other)
 	}
-	program, err := built("virtnb")
+	program, err := filepath.Abs("../../bin/virtnb")
+	if err == nil {
+		_, err = os.Stat(program)
+	}
 	if err != nil {
-		t.Fatal(err)
+		t.Fatalf("run make build first: %v", err)
 	}
 	return []string{program, "backup"}
 }
@@ -170,8 +180,13 @@ func sameReaders(got, want io.ReaderAt, size int64) error {
 		if err := errors.Join(notEOF(errA), notEOF(errB)); err != nil {
 			return err
 		}
-		if err := same(a[:n], b[:n]); err != nil {
-			return fmt.Errorf("from %d: %w", off, err)
+		if bytes.Equal(a[:n], b[:n]) {
+			continue
+		}
+		for i := range n {
+			if a[i] != b[i] {
+				return fmt.Errorf("byte %d is %#x, want %#x", off+i, a[i], b[i])
+			}
 		}
 	}
 	return nil
@@ -268,15 +283,15 @@ func wantOutput(t testing.TB, out string, texts ...string) {
 }
 
 // filesOf is the SHA-256 of each file below a folder, but for logs.
-func filesOf(t testing.TB, folder string) map[string]string {
+func filesOf(t testing.TB, folder string) map[string][32]byte {
 	t.Helper()
-	files := map[string]string{}
+	files := map[string][32]byte{}
 	err := filepath.WalkDir(folder, func(path string, entry os.DirEntry, err error) error {
 		if err != nil || !entry.Type().IsRegular() || filepath.Ext(path) == ".log" {
 			return err
 		}
 		content, err := os.ReadFile(path)
-		files[path] = sha256Of(content)
+		files[path] = sha256.Sum256(content)
 		return err
 	})
 	if err != nil {
@@ -286,7 +301,7 @@ func filesOf(t testing.TB, folder string) map[string]string {
 }
 
 // wantKept fails the test where a file of before is not there as it was.
-func wantKept(t testing.TB, before, after map[string]string) {
+func wantKept(t testing.TB, before, after map[string][32]byte) {
 	t.Helper()
 	for path, sum := range before {
 		switch now, there := after[path]; {
