@@ -90,7 +90,7 @@ func (o *Options) groups(own bool) []argparse.Group {
 func (o *Options) general(own bool) []argparse.Option {
 	return []argparse.Option{
 		{Names: []string{"-a", "--action"}, Into: (*string)(&o.Action), Choices: []string{"dump", "restore", "verify"}, Help: "what to do (default: restore)"},
-		{Names: []string{"-i", "--input"}, Required: true, Into: &o.Input, Value: "DIR", Help: "folder of the backup set"},
+		{Names: []string{"-i", "--input"}, Required: true, Into: &o.Input, Value: "DIR", Help: "the backup set: a folder, or zip archives of -o - with commas between them"},
 		{Names: []string{"-o", "--output"}, Required: !own, Into: &o.Output, Value: "DIR", Help: "target folder, or the word dump or verify for that action; for one disk also a block device, an NBD URI, or - for the standard output"},
 		{Names: []string{"-u", "--until"}, Into: named("a restore point", &o.Until), Value: "POINT", Help: "restore this point instead of the latest one"},
 		{Names: []string{"-s", "--sequence"}, Into: sequence(&o.Sequence), Value: "FILES", Help: "restore from these files of the set, a full or copy first, separated by commas; no configuration is adjusted"},
@@ -102,7 +102,7 @@ func (o *Options) general(own bool) []argparse.Option {
 		{Names: []string{"-D", "--define"}, Into: &o.Define, Help: "define the domain after the restore; implies -c"},
 		{Names: []string{"-C", "--config-file"}, Into: &o.ConfigFile, Value: "NAME", Help: fmt.Sprintf("name of the configuration in the target folder (default: %s)", o.ConfigFile)},
 		{Names: []string{"-N", "--name"}, Into: named("the domain", &o.Name), Help: "name of the restored domain (default: restore_ and the old name)"},
-		{Names: []string{"-B", "--buffsize"}, Into: &o.BufferSize, Value: "BYTES", Help: fmt.Sprintf("size of reads of verify (default: %d)", o.BufferSize)},
+		{Names: []string{"-B", "--buffsize"}, Into: &o.BufferSize, Value: "BYTES", Help: fmt.Sprintf("accepted for verify, which chooses the size of reads by itself (default: %d)", o.BufferSize)},
 		{Names: []string{"-A", "--preallocate"}, Into: &o.Preallocate, Help: "take the space of the whole disk when the image is created"},
 		{Names: []string{"--compress"}, Into: &o.Compress, Help: "write compressed clusters"},
 	}

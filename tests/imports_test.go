@@ -25,7 +25,7 @@ var allowedImports = map[string][]string{
 	"plugin":                 {"format", "overlay", "libguestfs.org/nbdkit", "github.com/dustin/go-humanize"},
 	"plugin/main":            {"overlay", "plugin", "libguestfs.org/nbdkit"},
 	"restorecmd":             {"format", "internal/argparse", "internal/domainxml", "internal/host", "internal/hostargs", "internal/logfile", "internal/nbd", "internal/progress", "internal/qemu", "internal/terminal", "internal/virt", "overlay", "github.com/dustin/go-humanize", "golang.org/x/sync/errgroup", "golang.org/x/sys/unix"},
-	"cmd/virtnb":             {"backupcmd", "fusefs/mount", "restorecmd", "github.com/urfave/cli/v2"},
+	"cmd/virtnb":             {"backupcmd", "fusefs/mount", "internal/progress", "restorecmd", "github.com/urfave/cli/v2"},
 	"internal/domainxml":     {"github.com/beevik/etree", "github.com/google/uuid"},
 	"bindings/api":           {},
 	"backupcmd":              {"backupcmd/pipeline", "format", "internal/argparse", "internal/hostargs", "internal/size", "internal/archive", "internal/domainxml", "internal/host", "internal/logfile", "internal/nbd", "internal/progress", "internal/qemu", "internal/terminal", "internal/virt", "golang.org/x/sync/errgroup", "golang.org/x/sys/unix", "libvirt.org/go/libvirt"},

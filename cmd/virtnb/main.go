@@ -76,7 +76,7 @@ func newApp(out, errOut io.Writer) *cli.App {
 		ExitErrHandler:       func(*cli.Context, error) {}, // run reports
 		OnUsageError:         usageError,
 		Action:               unknownCommand,
-		Commands:             []*cli.Command{listCommand(out), mountCommand(errOut)},
+		Commands:             []*cli.Command{listCommand(out), dumpCommand(out), verifyCommand(out), mountCommand(errOut)},
 	}
 	for _, p := range peers {
 		app.Commands = append(app.Commands, p.cli())
@@ -103,7 +103,7 @@ func listCommand(out io.Writer) *cli.Command {
 		OnUsageError: usageError,
 		Flags:        []cli.Flag{&cli.BoolFlag{Name: "json", Usage: "print one JSON object"}},
 		Action: func(c *cli.Context) error {
-			set, err := oneArgument(c, "the folder of a backup set")
+			set, err := setArgument(c)
 			if err != nil {
 				return err
 			}
