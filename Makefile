@@ -78,7 +78,7 @@ demo: deps-demo build
 	@sudo=; [ "$$(id -u)" = 0 ] || sudo='sudo -E'; $$sudo bin/virtnb-demo
 
 test: deps-test build
-	set -e; for m in $(MODULES); do (cd $$m && $(GO) test ./...); done
+	set -e; for m in $(MODULES); do (cd $$m && $(GO) test -timeout 30m ./...); done
 
 lint: deps-build
 	@test -z "$$(gofmt -l .)" || { echo "gofmt these:"; gofmt -l .; exit 1; }
@@ -94,6 +94,9 @@ SBINDIR := /sbin
 
 PLUGINDIR = $(shell pkg-config --variable=plugindir nbdkit)
 
+# The programs whose place virtnb takes when it is called by their names.
+PEERS := virtnbdbackup
+
 # What is built is installed as it is: root may have no Go in its PATH.
 BUILT := bin/virtnb bin/virtnb-plugin.so bin/nbdkit-virtnb-plugin.so
 
@@ -101,16 +104,19 @@ install:
 	@for f in $(BUILT); do test -e $$f || { $(MAKE) build; break; }; done
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PLUGINDIR) $(DESTDIR)$(PREFIX)/share/man/man1 $(DESTDIR)$(PREFIX)/share/doc/virtnb
 	install -m 755 bin/virtnb $(DESTDIR)$(PREFIX)/bin/
+	for p in $(PEERS); do ln -sf virtnb $(DESTDIR)$(PREFIX)/bin/$$p; done
 	install -d $(DESTDIR)$(SBINDIR)
 	ln -sf $(PREFIX)/bin/virtnb $(DESTDIR)$(SBINDIR)/mount.fuse.virtnb
 	install -m 755 bin/nbdkit-virtnb-plugin.so bin/virtnb-plugin.so $(DESTDIR)$(PLUGINDIR)/
-	install -m 644 docs/virtnb.1 docs/nbdkit-virtnb-plugin.1 $(DESTDIR)$(PREFIX)/share/man/man1/
+	install -m 644 docs/*.1 $(DESTDIR)$(PREFIX)/share/man/man1/
+	for p in $(PEERS); do ln -sf virtnb-$${p#virtnbd}.1 $(DESTDIR)$(PREFIX)/share/man/man1/$$p.1; done
 	install -m 644 README.md LICENSE nbdkit-virtnb.conf $(DESTDIR)$(PREFIX)/share/doc/virtnb/
 
 uninstall:
 	rm -f $(DESTDIR)$(PREFIX)/bin/virtnb $(DESTDIR)$(SBINDIR)/mount.fuse.virtnb
 	rm -f $(DESTDIR)$(PLUGINDIR)/nbdkit-virtnb-plugin.so $(DESTDIR)$(PLUGINDIR)/virtnb-plugin.so
-	rm -f $(DESTDIR)$(PREFIX)/share/man/man1/virtnb.1 $(DESTDIR)$(PREFIX)/share/man/man1/nbdkit-virtnb-plugin.1
+	for p in $(PEERS); do rm -f $(DESTDIR)$(PREFIX)/bin/$$p $(DESTDIR)$(PREFIX)/share/man/man1/$$p.1; done
+	for p in docs/*.1; do rm -f $(DESTDIR)$(PREFIX)/share/man/man1/$${p#docs/}; done
 	rm -rf $(DESTDIR)$(PREFIX)/share/doc/virtnb
 
 clean:

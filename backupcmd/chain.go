@@ -116,10 +116,15 @@ func (t *target) checkpointFile(name string) string {
 	return filepath.Join(t.checkpointDir, name+".xml")
 }
 
-// savedCheckpointText reads the configuration of a checkpoint of the set.
+// savedCheckpointText reads the configuration of a checkpoint of the set. It may
+// have been saved when --checkpointdir was not given.
 func (t *target) savedCheckpointText(name string) ([]byte, error) {
 	path := t.checkpointFile(name)
 	st, err := os.Stat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		path = filepath.Join(t.dir, checkpointFolder, name+".xml")
+		st, err = os.Stat(path)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -184,10 +189,7 @@ func (r *run) redefineOne(text []byte) error {
 	if xmlErr != nil {
 		return err
 	}
-	if define(alone) == nil {
-		return nil
-	}
-	return err
+	return define(alone)
 }
 
 // deleteCheckpoint deletes a checkpoint of the domain, by which its bitmap is
@@ -240,7 +242,9 @@ func (r *run) makeRoom(ctx context.Context, known []domainxml.Checkpoint, c chai
 	for _, name := range c.stray {
 		r.log.Warn(fmt.Sprintf("Removing checkpoint [%s], of which there is no backup: one that failed left it behind", name))
 		if err := r.deleteCheckpoint(name); err != nil {
-			return nil, err
+			if err := r.abandonStray(name, err); err != nil {
+				return nil, err
+			}
 		}
 	}
 	if !r.plan.creates {
@@ -248,6 +252,11 @@ func (r *run) makeRoom(ctx context.Context, known []domainxml.Checkpoint, c chai
 	}
 	for _, k := range known {
 		if err := waitForSecondAfter(ctx, k.Created); err != nil {
+			return nil, err
+		}
+	}
+	for _, name := range r.staleBitmaps(known) {
+		if err := r.removeStaleBitmaps(name); err != nil {
 			return nil, err
 		}
 	}
@@ -259,6 +268,19 @@ func (r *run) makeRoom(ctx context.Context, known []domainxml.Checkpoint, c chai
 		}
 	}
 	return retired, nil
+}
+
+// abandonStray lets go of a checkpoint whose bitmaps are broken, and with it of
+// what the one before it knows: that may lack the changes since.
+func (r *run) abandonStray(name string, why error) error {
+	if err := r.forgetCheckpoint(name); err != nil {
+		return errors.Join(why, err)
+	}
+	r.chain.valid = false
+	for i := range r.disks {
+		r.saveWhole(&r.disks[i], fmt.Sprintf("checkpoint %s cannot be merged into that before it: %v", name, why))
+	}
+	return nil
 }
 
 // waitForSecondAfter waits until a checkpoint that is made now is younger than

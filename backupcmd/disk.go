@@ -6,13 +6,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"iter"
 	"log/slog"
 	"strconv"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
+	"virtnb/backupcmd/pipeline"
 	"virtnb/format"
 	"virtnb/internal/logfile"
 	"virtnb/internal/nbd"
@@ -23,9 +23,6 @@ import (
 // it: more than two are not faster on any number of cores, as QEMU serves a
 // disk in one thread.
 const connections = 2
-
-// frameSize is how many bytes of the disk go into one compressed frame.
-const frameSize = 256 << 10
 
 // stats is what became of a disk.
 type stats struct {
@@ -159,96 +156,50 @@ func (s *source) metadata(dataSize int64) format.Metadata {
 	return m
 }
 
-// extents are what is to be saved.
-func (s *source) extents(ctx context.Context) iter.Seq2[nbd.Extent, error] {
-	return s.client.Extents(ctx, nbd.Query{Bitmap: s.r.bitmapContext(s.disk), Allocation: s.r.wantsAllocation(s.disk)})
-}
-
-// counted notes extents as they are used.
-func (s *source) counted(ctx context.Context, st *stats) iter.Seq2[nbd.Extent, error] {
-	zeroIsData := s.zeroIsData()
-	return func(yield func(nbd.Extent, error) bool) {
-		for e, err := range s.extents(ctx) {
-			if err == nil {
-				st.extents++
-				if !e.Zero || zeroIsData {
-					st.data += e.Length
-				}
-			}
-			if !yield(e, err) {
-				return
-			}
-		}
-	}
-}
-
 // zeroIsData says whether zeroes count as data in the saveset.
 func (s *source) zeroIsData() bool {
 	return !s.image() && (s.zeroesAsData() || s.r.plan.parent != "" && !s.disk.whole)
 }
 
+func (s *source) query() nbd.Query {
+	return nbd.Query{Bitmap: s.r.bitmapContext(s.disk), Allocation: s.r.wantsAllocation(s.disk)}
+}
+
+func (s *source) stats(t pipeline.Totals) stats {
+	st := stats{extents: t.Extents, data: t.Data}
+	if s.zeroIsData() {
+		st.data += t.Zero
+	}
+	return st
+}
+
 // count returns the size of the data that copySaveset would write.
 func (s *source) count(ctx context.Context) (int64, error) {
-	var st stats
-	for _, err := range s.counted(ctx, &st) {
-		if err != nil {
-			return 0, err
-		}
-	}
-	return st.data, nil
+	t, err := pipeline.Measure(ctx, s.client, s.query())
+	return s.stats(t).data, err
+}
+
+// options are those of both kinds of copies. Progress goes by the place on the
+// disk: how much there is to copy is known when it is copied.
+func (s *source) options() pipeline.Options {
+	at := int64(0)
+	return pipeline.Options{Query: s.query(), Memory: s.memory, Progress: func(e nbd.Extent) {
+		s.bar.Add(e.End() - at)
+		at = e.End()
+	}}
 }
 
 // copySaveset writes the disk's data, or changes, as a saveset.
-func (s *source) copySaveset(ctx context.Context, w *format.Writer) (st stats, err error) {
-	o := nbd.ReadOptions{Memory: s.memory}
-	level := s.r.o.CompressLevel()
-	if level != 0 {
-		o.Piece = frameSize
-		o.Transform = func(dst, src []byte) ([]byte, error) { return format.CompressFrame(dst, src, level) }
-	}
-	at := int64(0)
-	for p, err := range s.client.Read(ctx, s.counted(ctx, &st), o) {
-		if err == nil {
-			err = writePiece(w, p, level != 0)
-		}
-		if err != nil {
-			return st, err
-		}
-		s.bar.Add(p.End() - at)
-		at = p.End()
-	}
-	return st, nil
-}
-
-// writePiece writes what comes next of a disk.
-func writePiece(w *format.Writer, p nbd.Piece, compressed bool) error {
-	switch {
-	case p.Zero:
-		return w.Zero(p.Extent.Extent)
-	case compressed:
-		return w.Compressed(p.Extent.Extent, p.Data)
-	}
-	if p.Start == p.Of.Start {
-		if err := w.Start(p.Of); err != nil {
-			return err
-		}
-	}
-	return w.Append(p.Data)
+func (s *source) copySaveset(ctx context.Context, w *format.Writer) (stats, error) {
+	o := s.options()
+	o.Level = s.r.o.CompressLevel()
+	t, err := pipeline.Saveset(ctx, s.client, w, o)
+	return s.stats(t), err
 }
 
 // copyImage writes the disk as a plain image.
-func (s *source) copyImage(ctx context.Context, img *rawImage) (st stats, err error) {
+func (s *source) copyImage(ctx context.Context, img *rawImage) (stats, error) {
 	s.r.logDisk(s.disk).Info("Creating full provisioned raw backup image")
-	at := int64(0)
-	for p, err := range s.client.Read(ctx, s.counted(ctx, &st), nbd.ReadOptions{Memory: s.memory}) {
-		if err == nil && !p.Zero {
-			_, err = img.WriteAt(p.Data, p.Start)
-		}
-		if err != nil {
-			return st, err
-		}
-		s.bar.Add(p.End() - at)
-		at = p.End()
-	}
-	return st, nil
+	t, err := pipeline.Raw(ctx, s.client, img, s.options())
+	return s.stats(t), err
 }

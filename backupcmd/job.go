@@ -43,6 +43,12 @@ func (r *run) beginJob(ctx context.Context) error {
 		}
 		err = r.beginOnce()
 	}
+	if isStaleBitmap(err) {
+		if err := r.removeStaleBitmaps(r.plan.checkpoint); err != nil {
+			return err
+		}
+		err = r.beginOnce()
+	}
 	if err != nil {
 		return fmt.Errorf("Failed to start backup: [%w]%s", err, r.serverHint(err))
 	}
@@ -126,7 +132,7 @@ func (r *run) checkpointXML() (string, error) {
 		c.Parent = ""
 	}
 	for _, d := range r.disks {
-		c.Disks = append(c.Disks, domainxml.CheckpointDisk{Name: d.Target, Skip: d.raw()})
+		c.Disks = append(c.Disks, domainxml.CheckpointDisk{Name: d.Target, Skip: !d.tracked()})
 	}
 	return domainxml.CheckpointXML(c)
 }

@@ -13,6 +13,7 @@ import (
 	"path"
 	"path/filepath"
 	"strconv"
+	"syscall"
 	"time"
 
 	"virtnb/internal/domainxml"
@@ -122,8 +123,8 @@ func (r *run) listen(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if err := vacant(socket); err != nil {
-			return fmt.Errorf("socket of the NBD server: %w; use --socketfile, or remove it if nobody has it", err)
+		if err := freeSocket(ctx, socket); err != nil {
+			return err
 		}
 		r.server.at = endpoint{socket: socket}
 		r.server.reach = r.server.at
@@ -151,6 +152,23 @@ func (r *run) listen(ctx context.Context) error {
 	}
 	r.log.Info(fmt.Sprintf("Temporary scratch file target directory: [%s]", r.o.ScratchDir))
 	return r.makeScratchDir()
+}
+
+// freeSocket refuses a path at which there is something else than a socket that
+// nobody listens at any more, which QEMU replaces.
+func freeSocket(ctx context.Context, path string) error {
+	err := vacant(path)
+	if !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	conn, err := new(net.Dialer).DialContext(ctx, "unix", path)
+	if err == nil {
+		_ = conn.Close()
+		err = errors.New("somebody listens there")
+	} else if st, statErr := os.Lstat(path); statErr == nil && st.Mode().Type() == fs.ModeSocket && errors.Is(err, syscall.ECONNREFUSED) {
+		return os.Remove(path) // process numbers, which are in the default name, come again
+	}
+	return fmt.Errorf("socket of the NBD server: %s exists: %w; choose another with --socketfile, or remove it if nobody needs it", path, err)
 }
 
 // farSocket is a socket on the domain's host. The default name has the number
@@ -205,12 +223,16 @@ func (r *run) forward(ctx context.Context, s *server) error {
 	return nil
 }
 
+// scratchMode lets QEMU, which is another user, to its files, which are
+// its own, and nobody see their names.
+const scratchMode = 0o711
+
 // makeScratchDir makes the folder for scratch files on the domain's host.
 func (r *run) makeScratchDir() error {
 	if r.remote() && !r.overSSH() {
 		return nil
 	}
-	if err := r.host.Mkdir(r.o.ScratchDir, 0o700); err != nil {
+	if err := r.host.Mkdir(r.o.ScratchDir, scratchMode); err != nil {
 		return fmt.Errorf("folder for scratch files: %w", err)
 	}
 	return nil

@@ -163,6 +163,12 @@ func (r *run) stillThere(checkpoint string) bool {
 // when a checkpoint of a running one is deleted.
 func (r *run) mergeOffline(ctx context.Context, j *journal) error {
 	for _, d := range r.xml.Disks() {
+		if d.Type == "volume" {
+			var err error
+			if d.Path, err = r.volumePath(d.Pool, d.Volume); err != nil {
+				return fmt.Errorf("disk %s: %w", d.Target, err)
+			}
+		}
 		if d.Path == "" || d.Format != "qcow2" {
 			continue
 		}
@@ -231,6 +237,7 @@ func (r *run) kill(ctx context.Context) error {
 }
 
 // enter makes a complete backup count, and then lets go of what it replaces.
+// What goes wrong with that is no failure of the backup, which counts by then.
 func (r *run) enter(j *journal) error {
 	if err := j.finish(); err != nil {
 		return err
@@ -244,7 +251,10 @@ func (r *run) enter(j *journal) error {
 	if len(j.Retired) > 0 || j.Parent == "" {
 		r.forgetSaved(j)
 	}
-	return errors.Join(r.removeLeftovers(j), j.remove())
+	if err := errors.Join(r.removeLeftovers(j), j.remove()); err != nil {
+		r.log.Warn(fmt.Sprintf("The backup is complete, but not all that it needed meanwhile can be removed: %v", err))
+	}
+	return nil
 }
 
 // forgetSaved removes the saved configurations of checkpoints that a new chain
@@ -258,9 +268,8 @@ func (r *run) forgetSaved(j *journal) {
 	for _, n := range names {
 		keep[n+".xml"] = true
 	}
-	saved, _ := filepath.Glob(filepath.Join(j.target.checkpointDir, checkpointPrefix+"*.xml"))
-	for _, path := range saved {
-		if !keep[filepath.Base(path)] {
+	for _, name := range namesIn(j.target.checkpointDir, checkpointPrefix, ".xml") {
+		if path := filepath.Join(j.target.checkpointDir, name); !keep[name] {
 			r.log.Debug("Remove checkpoint file: " + path)
 			_ = removeAll(path)
 		}

@@ -12,8 +12,8 @@
 // set, which is read again when the folder changed, and a chain is opened by
 // the first who wants its size on disk or its bytes.
 //
-// dirs.go has the folders, disk.go the images, layer.go and write.go what makes
-// them writable, and library.go what they share.
+// dirs.go has the folders, disk.go the images, layer.go, write.go and changes.go
+// what makes them writable, and library.go what they share.
 package fusefs
 
 import (

@@ -172,11 +172,11 @@ func TestFuseFioVerifies(t *testing.T) {
 	dir, _ := writableChain(t)
 	m := mountWritable(t, dir, t.TempDir())
 	run(t, "fio", "--name=a", "--filename="+m.fuseDisk(1), "--rw=randrw", "--bsrange=512-64k", "--bs_unaligned=1",
-		"--size=6m", "--io_size=4m", "--verify=crc32c", "--do_verify=1", "--ioengine=psync", "--fsync=50", "--output-format=terse")
+		"--size=6m", "--io_size=4m", "--verify=crc32c", "--do_verify=1", "--verify_state_save=0", "--ioengine=psync", "--fsync=50", "--output-format=terse")
 	run(t, "fio", "--name=b", "--filename="+m.fuseDisk(2), "--rw=randwrite", "--bs=4k", "--direct=1", "--iodepth=8",
-		"--size=2m", "--offset=1m", "--verify=crc32c", "--do_verify=1", "--ioengine=libaio", "--output-format=terse")
+		"--size=2m", "--offset=1m", "--verify=crc32c", "--do_verify=1", "--verify_state_save=0", "--ioengine=libaio", "--output-format=terse")
 	run(t, "fio", "--name=c", "--filename="+m.fuseDisk(0), "--rw=write", "--bs=128k", "--size=2m", "--offset=1m",
-		"--verify=crc32c", "--do_verify=1", "--ioengine=mmap", "--output-format=terse")
+		"--verify=crc32c", "--do_verify=1", "--verify_state_save=0", "--ioengine=mmap", "--output-format=terse")
 }
 
 // fio and rsync on a mount that is read only.

@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"virtnb/format"
+	"virtnb/tests/testbed"
 )
 
 // What package format writes must be restored by virtnbdrestore to the very
@@ -29,7 +30,7 @@ import (
 // empty. virtnbdrestore skips such a file before it looks at its name, and goes
 // on to the end.
 
-const interopDomain = `<domain type='test'>
+const interopDomain = `<domain type='qemu'>
   <name>vm1</name>
   <memory unit='KiB'>65536</memory>
   <os><type>hvm</type></os>
@@ -255,7 +256,7 @@ func (s *interopSet) restore(t *testing.T, d *interopDisk, n int) error {
 	defer os.RemoveAll(tmp)
 	out := filepath.Join(tmp, "out")
 	sock := filepath.Join(tmp, "sock")
-	cmd := exec.CommandContext(t.Context(), "virtnbdrestore", "-U", "test:///default", "-n",
+	cmd := exec.CommandContext(t.Context(), testbed.PeerRestoreProgram, "-U", "test:///default", "-n",
 		"-i", s.dir, "-o", out, "-d", d.name, "--until", s.names[n], "-f", sock, "-L", filepath.Join(tmp, "log"))
 	cmd.Env = append(os.Environ(), "TMPDIR="+tmp, "HOME="+tmp)
 	log, err := cmd.CombinedOutput()

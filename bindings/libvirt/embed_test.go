@@ -3,6 +3,7 @@
 package libvirt
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -10,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 )
 
@@ -154,7 +156,38 @@ func (g *guest) backup(name, incremental string, during func(socket string)) {
 	}
 }
 
+// inNamespace runs the test again in a mount namespace, where the user and the
+// group libvirt-qemu are, which libvirt looks up whatever qemu.conf says, and
+// where it leaves nothing in /run. It says whether this was the outer one.
+func inNamespace(t *testing.T) (outer bool) {
+	t.Helper()
+	const inside = "LIBVIRT_GO_TEST_INSIDE"
+	if os.Getenv(inside) != "" {
+		return false
+	}
+	script := `set -e
+mount --make-rprivate /
+mount -t tmpfs tmpfs /run
+{ cat /etc/passwd; echo 'libvirt-qemu:x:64055:64055::/nonexistent:/usr/sbin/nologin'; } >/run/passwd
+{ cat /etc/group; echo 'libvirt-qemu:x:64055:'; } >/run/group
+mount --bind /run/passwd /etc/passwd
+mount --bind /run/group /etc/group
+exec "$@"`
+	ctx, cancel := context.WithTimeout(t.Context(), 5*patience)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, "sh", "-c", script, "sh", os.Args[0], "-test.v", "-test.run=^"+t.Name()+"$")
+	cmd.Env = append(os.Environ(), inside+"=1", "LIBVIRT_LOG_OUTPUTS=4:stderr")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNS}
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Errorf("%v (this test needs root)\n%s", err, out)
+	}
+	return true
+}
+
 func TestEmbeddedQEMU(t *testing.T) {
+	if inNamespace(t) {
+		return
+	}
 	g := newGuest(t)
 	t.Run("state", func(t *testing.T) { g.with(t).state() })
 	t.Run("backup", func(t *testing.T) { g.with(t).backups() })

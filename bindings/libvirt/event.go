@@ -100,8 +100,8 @@ func (c *Connect) register(dom *Domain, event C.int, callback any) (int, error) 
 }
 
 // DomainEventDeregister ends what a Register call began. A callback may be
-// running at that moment, none starts afterwards. What is registered holds a
-// reference to the connection, so that Close alone does not end it.
+// running at that moment, none starts afterwards. Call it before Close: what is
+// registered holds the connection open, and c must not be used after Close.
 func (c *Connect) DomainEventDeregister(callbackId int) error {
 	var e C.callError
 	return check(C.go_virConnectDomainEventDeregisterAny(&e, c.ptr, C.int(callbackId)), &e)

@@ -3,7 +3,9 @@
 package libvirt
 
 import (
-	"fmt"
+	"errors"
+	"os"
+	"path/filepath"
 	"sync"
 	"testing"
 	"time"
@@ -100,16 +102,23 @@ func TestEveryEventIsRegistered(t *testing.T) {
 	}
 }
 
-// TestCallbackHoldsConnection until it is deregistered.
-func TestCallbackHoldsConnection(t *testing.T) {
+// TestDeregisterBeforeLastClose: until then the callback is there.
+func TestDeregisterBeforeLastClose(t *testing.T) {
 	before := handles.Load()
 	conn := must(NewConnect("test:///default"))(t)
 	id := must(conn.DomainEventLifecycleRegister(nil, func(*Connect, *Domain, *DomainEventLifecycle) {}))(t)
+	ok(t, conn.Ref())
 	if n := must(conn.Close())(t); n != 1 {
 		t.Error("nothing holds the connection")
 	}
+	if n := handles.Load(); n != before+1 {
+		t.Errorf("there are %d callbacks", n-before)
+	}
 	ok(t, conn.DomainEventDeregister(id))
-	eventually(t, "the callbacks are freed", func() bool { return handles.Load() == before })
+	eventually(t, "the callback is freed", func() bool { return handles.Load() == before })
+	if n := must(conn.Close())(t); n != 0 {
+		t.Error("something holds the connection")
+	}
 }
 
 // TestEventIsTakenOnce: a failed registration leaves nothing behind.
@@ -165,14 +174,17 @@ func TestCallbackKeepsDomain(t *testing.T) {
 	free(t, d)
 }
 
-// TestEventsOfManyConnections at once, registered and ended in goroutines.
+// TestEventsOfManyConnections at once, registered and ended in goroutines. Each
+// has a driver of its own: connections to test:///default share one, which
+// loses events when some of them close.
 func TestEventsOfManyConnections(t *testing.T) {
 	before := handles.Load()
 	var wg sync.WaitGroup
-	for i := range 8 {
+	uri := nodeURI(t)
+	for range 8 {
 		wg.Go(func() {
 			for range 10 {
-				if err := startAndSee(fmt.Sprintf("vm%d", i)); err != nil {
+				if err := startAndSee(uri); err != nil {
 					t.Error(err)
 				}
 			}
@@ -182,15 +194,23 @@ func TestEventsOfManyConnections(t *testing.T) {
 	eventually(t, "the callbacks are freed", func() bool { return handles.Load() == before })
 }
 
-// startAndSee starts a transient domain of that name, sees the event of its
-// end, and leaves nothing behind. All connections see the same domains.
-func startAndSee(name string) error {
-	conn, err := NewConnect("test:///default")
+// nodeURI is that of a test driver of the connection's own.
+func nodeURI(t *testing.T) string {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "node.xml")
+	ok(t, os.WriteFile(file, []byte("<node/>"), 0o600))
+	return "test://" + file
+}
+
+// startAndSee starts a domain, sees the event of its end, and leaves nothing
+// behind.
+func startAndSee(uri string) error {
+	conn, err := NewConnect(uri)
 	if err != nil {
 		return err
 	}
 	defer conn.Close()
-	dom, err := conn.DomainCreateXML("<domain type='test'><name>"+name+"</name><memory>1024</memory><os><type>hvm</type></os></domain>", 0)
+	dom, err := conn.DomainCreateXML("<domain type='test'><name>vm1</name><memory>1024</memory><os><type>hvm</type></os></domain>", 0)
 	if err != nil {
 		return err
 	}
@@ -206,7 +226,7 @@ func startAndSee(name string) error {
 	select {
 	case <-stopped:
 	case <-time.After(patience):
-		return fmt.Errorf("%s: no event came", name)
+		return errors.New("no event came")
 	}
 	return conn.DomainEventDeregister(id)
 }

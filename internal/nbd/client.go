@@ -32,7 +32,8 @@ type Client struct {
 	open  atomic.Int32 // connections
 }
 
-// Connect connects, as o says. ctx bounds only that.
+// Connect connects, as o says. ctx bounds only that, but for the time in which a
+// host's name is looked up.
 func Connect(ctx context.Context, o Options) (*Client, error) {
 	if err := o.Check(); err != nil {
 		return nil, err

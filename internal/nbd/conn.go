@@ -43,6 +43,9 @@ type conn struct {
 // breaks, and returns why.
 func (c *conn) serve() error {
 	err := c.loop()
+	if len(c.flying) == 0 {
+		_ = c.h.AioDisconnect(nil) // says goodbye, if the connection lets it
+	}
 	c.h.Close()
 	for r := range c.flying {
 		r.done(err)
@@ -66,12 +69,21 @@ func (c *conn) loop() error {
 			continue // it was refused
 		}
 		if _, err := c.h.Poll(pollTime); err != nil {
-			return fmt.Errorf("%s: connection lost: %w", c.server, hungUp(c.h, err))
+			return fmt.Errorf("%s: connection lost: %w", c.server, c.lost(err))
 		}
 		if err := c.queue.closed(); err != nil {
 			return err
 		}
 	}
+}
+
+// lost is what an error of Poll means: for a connection that the server has
+// ended, libnbd only says that there is nothing to wait for.
+func (c *conn) lost(err error) error {
+	if closed, closedErr := c.h.AioIsClosed(); closedErr == nil && closed {
+		return errors.New("the server hung up")
+	}
+	return err
 }
 
 // start issues r.
@@ -153,7 +165,7 @@ func dialOnce(ctx context.Context, o *Options) (_ *libnbd.Libnbd, asked bool, er
 		if negotiating, _ := h.AioIsNegotiating(); negotiating && !asked {
 			asked = true
 			if err := h.AioOptGo(&libnbd.AioOptGoOptargs{CompletionCallbackSet: true, CompletionCallback: func(errno *int) int {
-				refused = refusal(syscall.Errno(*errno))
+				refused = o.refusal(syscall.Errno(*errno))
 				return 1
 			}}); err != nil {
 				return nil, asked, err
@@ -162,8 +174,11 @@ func dialOnce(ctx context.Context, o *Options) (_ *libnbd.Libnbd, asked bool, er
 		if refused != nil {
 			return nil, asked, refused
 		}
+		if closed, _ := h.AioIsClosed(); closed {
+			return nil, true, o.hungUp()
+		}
 		if _, err := h.Poll(pollTime); err != nil {
-			return nil, asked, hungUp(h, err)
+			return nil, asked, err
 		}
 		if ctx.Err() != nil {
 			return nil, true, fmt.Errorf("connecting: %w", context.Cause(ctx))
@@ -171,27 +186,25 @@ func dialOnce(ctx context.Context, o *Options) (_ *libnbd.Libnbd, asked bool, er
 	}
 }
 
-// errHungUp is the end of a connection without a reason.
-var errHungUp = errors.New("the server hung up")
-
-// hungUp is what an error of Poll means: for a connection that has ended, libnbd
-// only says that there is nothing to wait for.
-func hungUp(h *libnbd.Libnbd, err error) error {
-	if closed, closedErr := h.AioIsClosed(); closedErr == nil && closed {
-		return errHungUp
-	}
-	return err
-}
-
 // refusal is the error of a server that was asked for the export.
-func refusal(errno syscall.Errno) error {
-	switch errno {
-	case 0:
+func (o *Options) refusal(errno syscall.Errno) error {
+	switch {
+	case errno == 0:
 		return nil
-	case syscall.ENOENT:
+	case errno == syscall.ENOENT:
 		return errors.New("the server has no such export")
+	case errno == syscall.ENOTSUP && o.TLS == nil:
+		return errors.New("the server refuses the export in the clear: it may want TLS")
 	}
 	return fmt.Errorf("the server refuses the export: %w", errno)
+}
+
+// hungUp is the error of a connection that ended in the handshake.
+func (o *Options) hungUp() error {
+	if o.TLS != nil {
+		return errors.New("no agreement on TLS: the server may not offer it")
+	}
+	return errors.New("the server ended the connection in the handshake")
 }
 
 // absent says whether err is that of a server that does not listen.

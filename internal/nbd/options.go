@@ -35,7 +35,7 @@ const (
 // Options say which export of which server, and how to use it. One of URI,
 // Socket and Host is the server.
 type Options struct {
-	URI    string // nbd://, nbds://, nbd+unix://, nbds+unix://; it may name the export too
+	URI    string // nbd://, nbds://, nbd+unix://, nbds+unix://; it names the export, so Export is empty
 	Socket string // path of a Unix socket
 	Host   string // name or address
 	Port   string // of Host, 10809 if empty
@@ -74,11 +74,11 @@ type TLS struct {
 
 // server names the server and the export in messages.
 func (o *Options) server() string {
-	at := o.URI
-	switch {
-	case o.Socket != "":
-		at = o.Socket
-	case o.Host != "":
+	if o.URI != "" {
+		return "NBD export " + o.URI
+	}
+	at := o.Socket
+	if o.Host != "" {
 		at = net.JoinHostPort(o.Host, o.port())
 	}
 	return fmt.Sprintf("export %q of the NBD server at %s", o.Export, at)
@@ -104,6 +104,9 @@ func (o Options) Check() error {
 		return errors.New("NBD server: one of a URI, a socket and a host is needed")
 	}
 	scheme := ""
+	if o.URI != "" && o.Export != "" {
+		return fmt.Errorf("%s: the URI names the export, %q is one too many", o.server(), o.Export)
+	}
 	if o.URI != "" {
 		u, err := url.Parse(o.URI)
 		if err != nil {
@@ -141,9 +144,7 @@ func (o *Options) checkTLS(unix bool) error {
 func (o *Options) hint(err error) string {
 	text := err.Error()
 	switch {
-	case o.TLS != nil && errors.Is(err, errHungUp):
-		return "; TLS is asked for: does it have that?"
-	case o.TLS == nil || !strings.Contains(text, "gnutls") && !strings.Contains(text, "TLS"):
+	case o.TLS == nil || !strings.Contains(text, "gnutls"):
 		return ""
 	case strings.Contains(text, "certificate verification"):
 		return fmt.Sprintf("; the server's certificate must be one of the authority in %s, and for the name or address that is connected to", filepath.Join(o.TLS.Dir, caFile))
@@ -156,7 +157,7 @@ func (o *Options) hint(err error) string {
 
 // apply sets h up.
 func (o *Options) apply(h *libnbd.Libnbd) error {
-	errs := []error{h.SetExportName(o.Export), h.SetFullInfo(true)}
+	errs := []error{h.SetExportName(o.Export)}
 	for _, name := range o.Contexts {
 		errs = append(errs, h.AddMetaContext(name))
 	}

@@ -24,8 +24,14 @@ import (
 // read over a gap is cheaper than to ask twice, for the server too.
 
 const (
-	defaultRequest = 1 << 20
+	// defaultRequest costs the least time of the processor, by a few percent.
+	defaultRequest = 512 << 10
 	defaultMemory  = 256 << 20
+
+	// maxBatches are enough for four connections with all that each has in
+	// flight. More only take the data out of the processor's caches before it
+	// is consumed.
+	maxBatches = 4 * depth
 
 	// maxGap is the longest gap, in bytes, that is read over: the time of a
 	// request is that of some 50 KiB.
@@ -37,7 +43,7 @@ const (
 
 // ReadOptions are how to read.
 type ReadOptions struct {
-	// Request is the most bytes of one request; 0 means 1 MiB. It is at most
+	// Request is the most bytes of one request; 0 means 512 KiB. It is at most
 	// the server's maximum.
 	Request int64
 
@@ -47,7 +53,7 @@ type ReadOptions struct {
 	Piece int64
 
 	// Memory bounds what is read and not yet consumed, in bytes; 0 means 256
-	// MiB. Two requests are the least.
+	// MiB. Two requests are the least. With Transform a request counts twice.
 	Memory int64
 
 	// Transform, where it is given, is applied to each piece of data, by as
@@ -138,7 +144,7 @@ func newReader(c *Client, ctx context.Context, o ReadOptions) *reader {
 	if o.Transform != nil {
 		size *= 2
 	}
-	n := max(2, int(o.Memory/size))
+	n := int(max(2, min(o.Memory/size, maxBatches)))
 	r := &reader{c: c, o: o, ctx: ctx, free: make(chan *batch, n), order: make(chan *batch, n), work: make(chan *batch, n)}
 	for range n {
 		r.free <- &batch{ready: make(chan struct{}, 1)}

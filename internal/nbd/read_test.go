@@ -156,7 +156,7 @@ func TestReadErrors(t *testing.T) {
 		"server":         {listed(beyond, nil), nil, 3, "read of 512 bytes at offset 5242880"},
 	} {
 		n, failed := 0, error(nil)
-		for p, err := range c.Read(t.Context(), tc.extents, ReadOptions{Transform: tc.transform}) {
+		for p, err := range c.Read(t.Context(), tc.extents, ReadOptions{Request: 1 << 20, Transform: tc.transform}) {
 			if failed != nil {
 				t.Errorf("%s: %v after an error", name, p)
 			}

@@ -6,56 +6,86 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"strconv"
 	"testing"
 
 	"virtnb/internal/qemu/qemutest"
 )
 
-// tcpNBD serves an image as export "disk" on a port of all addresses.
-func tcpNBD(t *testing.T, image string, args ...string) string {
-	t.Helper()
-	l, err := net.Listen("tcp", ":0")
-	must(t, err)
-	port := strconv.Itoa(l.Addr().(*net.TCPAddr).Port)
-	must(t, l.Close())
-	process(t, "qemu-nbd", append([]string{"-r", "-t", "-e", "8", "-p", port, "-x", "disk", "-f", "qcow2", image}, args...)...)
-	return port
-}
-
-// TestTLS: a server is used if it can show who it is, and a client is let in if
-// it can.
+// TestTLS: only a server with a certificate of our CA, for the host that was
+// meant, is talked to, and never in the clear.
 func TestTLS(t *testing.T) {
-	certs := qemutest.NewCertificates(t, "localhost", "127.0.0.1")
-	image := qcow2(t, 1<<20, "", "")
-	port := tcpNBD(t, image, "--object", "tls-creds-x509,id=tls,endpoint=server,verify-peer=yes,dir="+certs.ServerDir, "--tls-creds", "tls")
-	to := func(host, dir string) Options {
-		return Options{Host: host, Port: port, Export: "disk", Wait: patience, TLS: &TLS{Dir: dir, VerifyPeer: true}}
-	}
-	for _, host := range []string{"localhost", "127.0.0.1"} {
-		c, err := Connect(t.Context(), to(host, certs.ClientDir))
-		must(t, err)
-		must(t, c.Close())
-	}
+	trusted, other := qemutest.NewCertificates(t, "127.0.0.1"), qemutest.NewCertificates(t, "127.0.0.1")
+	secure := serveTCP(t, "--tls=require", "--tls-certificates="+trusted.ServerDir)
+	mutual := serveTCP(t, "--tls=require", "--tls-certificates="+trusted.ServerDir, "--tls-verify-peer")
+	clear := serveTCP(t, "--tls=off")
 	onlyCA := t.TempDir()
-	ca, err := os.ReadFile(filepath.Join(certs.ClientDir, caFile))
+	ca, err := os.ReadFile(filepath.Join(trusted.ClientDir, caFile))
 	must(t, err)
 	must(t, os.WriteFile(filepath.Join(onlyCA, caFile), ca, 0o600))
-	other := qemutest.NewCertificates(t, "localhost").ClientDir
-	for what, c := range map[string]struct {
-		o    Options
-		want string
+	for name, tc := range map[string]struct {
+		host, port string
+		tls        *TLS
+		err        string // "" for none
 	}{
-		"another authority":     {to("localhost", other), "one of the authority in " + other},
-		"another name":          {to("127.0.0.2", certs.ClientDir), "for the name or address"},
-		"no client certificate": {to("localhost", onlyCA), clientFile + " and client-key.pem in " + onlyCA},
+		"verified":         {"127.0.0.1", secure, &TLS{Dir: trusted.ClientDir, VerifyPeer: true}, ""},
+		"not verified":     {"127.0.0.1", secure, &TLS{Dir: other.ClientDir}, ""},
+		"of another CA":    {"127.0.0.1", secure, &TLS{Dir: other.ClientDir, VerifyPeer: true}, "one of the authority in " + other.ClientDir},
+		"both verified":    {"127.0.0.1", mutual, &TLS{Dir: trusted.ClientDir, VerifyPeer: true}, ""},
+		"nothing to show":  {"127.0.0.1", mutual, &TLS{Dir: onlyCA, VerifyPeer: true}, "needs client-cert.pem and client-key.pem in " + onlyCA},
+		"of another host":  {"localhost", secure, &TLS{Dir: trusted.ClientDir, VerifyPeer: true}, "certificate verification"},
+		"wanted by server": {"127.0.0.1", secure, nil, "it may want TLS"},
+		"wanted by us":     {"127.0.0.1", clear, &TLS{Dir: trusted.ClientDir, VerifyPeer: true}, "may not offer it"},
 	} {
-		if _, err := Connect(t.Context(), c.o); !contains(err, c.want) {
-			t.Errorf("%s: %v, want %q", what, err, c.want)
+		t.Run(name, func(t *testing.T) {
+			c, err := Connect(t.Context(), Options{Host: tc.host, Port: tc.port, TLS: tc.tls, Connections: 2, Wait: patience})
+			if tc.err != "" {
+				if err == nil {
+					c.Close()
+					t.Fatal("connected")
+				}
+				if !contains(err, net.JoinHostPort(tc.host, tc.port), tc.err) {
+					t.Errorf("error is %v", err)
+				}
+				return
+			}
+			must(t, err)
+			defer c.Close()
+			p := make([]byte, 1<<20)
+			must(t, c.ReadAt(t.Context(), p, 1<<20))
+			if p[5] != 0x10 {
+				t.Errorf("read %x", p[:8])
+			}
+		})
+	}
+}
+
+// TestTLSCancelled: a context ends a read over TLS too.
+func TestTLSCancelled(t *testing.T) {
+	certificates := qemutest.NewCertificates(t, "127.0.0.1")
+	port := serveTCP(t, "--tls=require", "--tls-certificates="+certificates.ServerDir, "--filter=delay", "delay-read=3600")
+	c, err := Connect(t.Context(), Options{Host: "127.0.0.1", Port: port, TLS: &TLS{Dir: certificates.ClientDir, VerifyPeer: true}, Wait: patience})
+	must(t, err)
+	defer c.Close()
+	cancelled(t, c)
+}
+
+// serveTCP runs nbdkit with a pattern of 4 MiB on a free port, which it
+// returns.
+func serveTCP(t *testing.T, args ...string) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	must(t, err)
+	_, port, _ := net.SplitHostPort(l.Addr().String())
+	l.Close()
+	filters := args[:0:0]
+	params := []string{"pattern", "4M"}
+	for _, a := range args {
+		if a[0] == '-' {
+			filters = append(filters, a)
+		} else {
+			params = append(params, a)
 		}
 	}
-	port = tcpNBD(t, image)
-	if _, err := Connect(t.Context(), to("localhost", certs.ClientDir)); !contains(err, "does it have that?") {
-		t.Errorf("a server without TLS: %v", err)
-	}
+	process(t, "nbdkit", append(append([]string{"-f", "-i", "127.0.0.1", "-p", port}, filters...), params...)...)
+	return port
 }

@@ -58,7 +58,8 @@ type Guest struct {
 	opts   GuestOptions
 	dir    string
 
-	mu sync.Mutex // guards the log of QEMU, in which answers are looked for
+	mu      sync.Mutex        // guards what follows, and the log of QEMU, in which answers are looked for
+	devices map[string]string // QEMU's names of the disks' devices
 }
 
 // Guest makes a guest and starts it as far as the options say.
@@ -70,7 +71,7 @@ func (d *Daemon) Guest(opts GuestOptions) (*Guest, error) {
 	if opts.Name == "" {
 		opts.Name = "vm" + filepath.Base(dir)
 	}
-	g := &Guest{Name: opts.Name, daemon: d, opts: opts, dir: dir}
+	g := &Guest{Name: opts.Name, daemon: d, opts: opts, dir: dir, devices: map[string]string{}}
 	if err := g.define(); err != nil {
 		return nil, fmt.Errorf("guest %s: %w", g.Name, err)
 	}
@@ -132,6 +133,9 @@ func (g *Guest) format(target string) string {
 
 // StartAgain starts a guest that is off, as far as it was started at first.
 func (g *Guest) StartAgain() error {
+	g.mu.Lock()
+	clear(g.devices)
+	g.mu.Unlock()
 	var err error
 	switch g.opts.Start {
 	case Paused:

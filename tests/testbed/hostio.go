@@ -51,12 +51,12 @@ func (g *Guest) HostDiscard(target string, start, length int64) error {
 func (g *Guest) HostFlush(target string) error { return g.hostIO(target, nil) }
 
 func (g *Guest) hostIO(target string, commands []string) error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
 	device, err := g.device(target)
 	if err != nil {
 		return err
 	}
-	g.mu.Lock()
-	defer g.mu.Unlock()
 	before, err := os.Stat(g.qemuLogPath())
 	if err != nil {
 		return err
@@ -75,8 +75,9 @@ func (g *Guest) hostIO(target string, commands []string) error {
 	return g.ioResult(target, before.Size(), commands)
 }
 
-// ioLine matches what QEMU logs of a transfer, and libvirt of other things.
-var ioLine = regexp.MustCompile(`^(\w+ \d+/\d+ (bytes at offset) \d+|.* ops; .*|\d{4}-\d\d-\d\d .*|)$`)
+// ioLine matches what QEMU logs of a transfer, and, after a time, what it and
+// libvirt log of other things.
+var ioLine = regexp.MustCompile(`^(\w+ \d+/\d+ (bytes at offset) \d+|.* ops; .*|\d{4}-\d\d-\d\d[ T].*|)$`)
 
 // ioResult waits until the commands' results are in the log of QEMU after its
 // first bytes. Any other line is what is wrong.
@@ -105,8 +106,20 @@ func (g *Guest) ioResult(target string, from int64, commands []string) error {
 	}
 }
 
-// device is the name that QEMU gives to the guest's device of a disk.
+// device is the name that QEMU gives to the guest's device of a disk, as long as
+// it runs. The guest's mutex is held.
 func (g *Guest) device(target string) (string, error) {
+	if known, ok := g.devices[target]; ok {
+		return known, nil
+	}
+	found, err := g.findDevice(target)
+	if err == nil {
+		g.devices[target] = found
+	}
+	return found, err
+}
+
+func (g *Guest) findDevice(target string) (string, error) {
 	alias, err := g.alias(target)
 	if err != nil {
 		return "", err

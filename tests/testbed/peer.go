@@ -13,12 +13,17 @@ import (
 	"time"
 )
 
-// The programs that virtnb replaces, of Debian's package virtnbdbackup.
+// The programs that virtnb replaces, of Debian's package virtnbdbackup. Their
+// paths are given: virtnb may be installed under their names, too.
+const (
+	PeerBackupProgram  = "/usr/bin/virtnbdbackup"
+	PeerRestoreProgram = "/usr/bin/virtnbdrestore"
+)
 
 // PeerBackup runs virtnbdbackup against the daemon and returns all that it
 // printed.
 func (d *Daemon) PeerBackup(args ...string) (string, error) {
-	return d.Client("virtnbdbackup", args...)
+	return d.Client(PeerBackupProgram, args...)
 }
 
 // PeerRestore has virtnbdrestore restore the backup set to a new folder, where
@@ -28,7 +33,7 @@ func (d *Daemon) PeerBackup(args ...string) (string, error) {
 // socket that the first one's removes when it ends, and may lose that race.
 func (d *Daemon) PeerRestore(set, folder string, args ...string) (string, error) {
 	socket := filepath.Join(d.root, filepath.Base(folder)+".nbd")
-	out, err := d.Client("virtnbdrestore", append([]string{"-a", "restore", "-i", set, "-o", folder, "-f", socket}, args...)...)
+	out, err := d.Client(PeerRestoreProgram, append([]string{"-a", "restore", "-i", set, "-o", folder, "-f", socket}, args...)...)
 	if err != nil {
 		return out, err
 	}

@@ -1,0 +1,135 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package backup
+
+import (
+	"archive/zip"
+	"bytes"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"testing"
+
+	"virtnb/tests/testbed"
+)
+
+// Called as virtnbdbackup, the program is that.
+func TestBackupByThePeersName(t *testing.T) {
+	t.Parallel()
+	b := newBackups(t, twoDisks())
+	name := filepath.Join(t.TempDir(), "virtnbdbackup")
+	if err := os.Symlink(ours(t)[0], name); err != nil {
+		t.Fatal(err)
+	}
+	for i, level := range []string{"full", "inc"} {
+		b.changeAll(t)
+		b.make(t, checkpoint(i), []string{name}, "-l", level)
+	}
+	b.wantCheckpoints(t, 2)
+	b.check(t)
+}
+
+// A backup to the standard output is an archive of the files that it would have
+// made. The folder that it runs in has what the next one needs.
+func TestBackupArchive(t *testing.T) {
+	t.Parallel()
+	b := newBackups(t, twoDisks())
+	work := filepath.Join(b.copies, "work")
+	for _, folder := range []string{work, b.set} {
+		if err := os.Mkdir(folder, 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	program := ours(t)
+	for i, args := range [][]string{{"-l", "full"}, {"-l", "inc", "-z"}, {"-l", "inc"}} {
+		b.changeAll(t)
+		b.note(t, checkpoint(i))
+		args = slices.Concat(program[1:], []string{"-U", b.daemon.URI(), "-d", b.Name, "-o", "-"}, args)
+		var archive, log bytes.Buffer
+		cmd := exec.Command(program[0], args...)
+		cmd.Dir, cmd.Stdout, cmd.Stderr = work, &archive, &log
+		if err := cmd.Run(); err != nil {
+			t.Fatalf("%v\n%s", err, &log)
+		}
+		unzip(t, archive.Bytes(), b.set)
+	}
+	if files := (&backups{set: work}).dataFiles(t); len(files) > 0 {
+		t.Errorf("%q are in the folder", files)
+	}
+	b.wantCheckpoints(t, 3)
+	b.check(t)
+	b.checkRestores(t, "vda")
+}
+
+// unzip adds the members of an archive to a folder.
+func unzip(t testing.TB, archive []byte, folder string) {
+	t.Helper()
+	r, err := zip.NewReader(bytes.NewReader(archive), int64(len(archive)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, member := range r.File {
+		path := filepath.Join(folder, member.Name)
+		if member.FileInfo().IsDir() {
+			err = os.MkdirAll(path, 0o700)
+		} else {
+			err = unzipFile(member, path)
+		}
+		if err != nil {
+			t.Fatalf("%s: %v", member.Name, err)
+		}
+	}
+}
+
+func unzipFile(member *zip.File, path string) error {
+	r, err := member.Open()
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	content, err := io.ReadAll(r)
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return err
+	}
+	return os.WriteFile(path, content, 0o600)
+}
+
+// An image whose data is in a file of its own is like any other.
+func TestBackupDataFile(t *testing.T) {
+	t.Parallel()
+	program := ours(t)
+	dir := t.TempDir()
+	b := newBackups(t, testbed.GuestOptions{Disks: []testbed.Disk{
+		{Target: "vda", Size: smallDisk, Options: "data_file=" + filepath.Join(dir, "a")},
+		{Target: "vdb", Size: smallDisk, Options: "data_file_raw=on,data_file=" + filepath.Join(dir, "b")},
+	}})
+	for i, args := range [][]string{{"-l", "full"}, {"-l", "inc"}, {"-l", "inc", "-z"}} {
+		b.changeAll(t)
+		b.make(t, checkpoint(i), program, args...)
+	}
+	b.wantCheckpoints(t, 3)
+	b.check(t)
+}
+
+// A socket that a dead process left is not in the way, one of a living is.
+func TestBackupSocketInTheWay(t *testing.T) {
+	t.Parallel()
+	b := newBackups(t, twoDisks())
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Net: "unix", Name: filepath.Join(b.scratch, "nbd")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.SetUnlinkOnClose(false)
+	if out, err := b.run(ours(t), "-l", "full"); err == nil {
+		t.Errorf("the socket of another process is no error:\n%s", out)
+	}
+	l.Close()
+	b.make(t, checkpoint(0), ours(t), "-l", "full")
+	b.check(t)
+}
