@@ -352,7 +352,7 @@ func (f *farHost) off(t *testing.T, b *backups) {
 // the server ends, and nothing is in the way of the next one.
 func (f *farHost) loseServer(t *testing.T, b *backups) {
 	c := b.into("offcopy")
-	p := c.startHeld(t, "-l", "copy")
+	p := c.startHeld(t, "-l", "copy", "-i", "vda")
 	if !f.running(t, "qemu-nbd") {
 		t.Error("no qemu-nbd runs there")
 	}
