@@ -46,6 +46,7 @@ type journal struct {
 
 	Socket    string   `json:"socket,omitempty"`  // of the libvirt job, which identifies it
 	Scratch   []string `json:"scratch,omitempty"` // paths of its scratch files
+	Remote    bool     `json:"remote,omitempty"`  // these are on another machine
 	StartOnly bool     `json:"startOnly,omitempty"`
 
 	Data []string `json:"data,omitempty"` // base names of savesets and images
@@ -157,10 +158,16 @@ func (j *journal) finish() error {
 	if j.Checkpoint == "" {
 		return nil
 	}
+	var err error
 	if j.First {
-		return j.target.listCheckpoints([]string{j.Checkpoint})
+		err = j.target.listCheckpoints([]string{j.Checkpoint})
+	} else {
+		err = j.target.addCheckpoint(j.Checkpoint)
 	}
-	return j.target.addCheckpoint(j.Checkpoint)
+	if err != nil && j.CheckpointXML != "" { // to be taken back with the rest
+		_ = os.Rename(j.CheckpointXML, j.CheckpointXML+partialSuffix)
+	}
+	return err
 }
 
 // removeFiles takes back what the run wrote.

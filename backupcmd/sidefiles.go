@@ -94,6 +94,22 @@ func (r *run) saveSideFiles(ctx context.Context, out output) error {
 	return nil
 }
 
+// saveWithoutDisks saves the domain's configuration, and what it boots with,
+// where no disk can be saved: as that of a copy, as virtnbdbackup does.
+func (r *run) saveWithoutDisks(ctx context.Context, s situation) error {
+	if s.zip || r.o.PrintOnly || r.o.StartOnly {
+		return nil
+	}
+	r.plan = plan{level: format.Copy, offline: s.offline, date: s.now}
+	list := append([]sideFile{{r.target.path("vmconfig." + r.plan.ident() + ".xml"), r.saveConfig}}, r.bootFiles()...)
+	for _, f := range list {
+		if err := f.save(ctx, f.path); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 func (r *run) saveConfig(_ context.Context, to string) error {
 	r.log.Info(fmt.Sprintf("Saving VM config to: [%s]", to))
 	return writeFile(to, []byte(r.xmlText))

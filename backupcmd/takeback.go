@@ -6,7 +6,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
+	"path"
 	"path/filepath"
 	"time"
 
@@ -62,7 +64,7 @@ func (r *run) rollBack(ctx context.Context, j *journal) error {
 			return err
 		}
 	}
-	return errors.Join(j.removeFiles(), removeAll(j.leftovers()...), j.remove())
+	return errors.Join(j.removeFiles(), r.removeLeftovers(j), j.remove())
 }
 
 // endOwnJob ends the job of the run that wrote the journal. Another one is not
@@ -77,6 +79,27 @@ func (r *run) endOwnJob(ctx context.Context, j *journal) error {
 	}
 	r.log.Info("Stopping domain jobs")
 	return r.endJob(ctx)
+}
+
+// removeLeftovers removes them. Those of another machine, which may be out of
+// reach by now, are no reason to fail.
+func (r *run) removeLeftovers(j *journal) error {
+	if !j.Remote {
+		return removeAll(j.leftovers()...)
+	}
+	if !r.overSSH() {
+		return nil
+	}
+	list := j.Scratch
+	if path.IsAbs(j.Socket) {
+		list = append(list, j.Socket)
+	}
+	for _, p := range list {
+		if err := r.host.Remove(p); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			r.log.Debug(fmt.Sprintf("%s may be left on %s: %v", p, r.host, err))
+		}
+	}
+	return nil
 }
 
 // leftovers are files that QEMU makes for the job, and removes if it lives.
@@ -140,6 +163,12 @@ func (r *run) stillThere(checkpoint string) bool {
 // when a checkpoint of a running one is deleted.
 func (r *run) mergeOffline(ctx context.Context, j *journal) error {
 	for _, d := range r.xml.Disks() {
+		if d.Type == "volume" {
+			var err error
+			if d.Path, err = r.volumePath(d.Pool, d.Volume); err != nil {
+				return fmt.Errorf("disk %s: %w", d.Target, err)
+			}
+		}
 		if d.Path == "" || d.Format != "qcow2" {
 			continue
 		}
@@ -208,6 +237,7 @@ func (r *run) kill(ctx context.Context) error {
 }
 
 // enter makes a complete backup count, and then lets go of what it replaces.
+// What goes wrong with that is no failure of the backup, which counts by then.
 func (r *run) enter(j *journal) error {
 	if err := j.finish(); err != nil {
 		return err
@@ -221,7 +251,10 @@ func (r *run) enter(j *journal) error {
 	if len(j.Retired) > 0 || j.Parent == "" {
 		r.forgetSaved(j)
 	}
-	return errors.Join(removeAll(j.leftovers()...), j.remove())
+	if err := errors.Join(r.removeLeftovers(j), j.remove()); err != nil {
+		r.log.Warn(fmt.Sprintf("The backup is complete, but not all that it needed meanwhile can be removed: %v", err))
+	}
+	return nil
 }
 
 // forgetSaved removes the saved configurations of checkpoints that a new chain
@@ -235,9 +268,8 @@ func (r *run) forgetSaved(j *journal) {
 	for _, n := range names {
 		keep[n+".xml"] = true
 	}
-	saved, _ := filepath.Glob(filepath.Join(j.target.checkpointDir, checkpointPrefix+"*.xml"))
-	for _, path := range saved {
-		if !keep[filepath.Base(path)] {
+	for _, name := range namesIn(j.target.checkpointDir, checkpointPrefix, ".xml") {
+		if path := filepath.Join(j.target.checkpointDir, name); !keep[name] {
 			r.log.Debug("Remove checkpoint file: " + path)
 			_ = removeAll(path)
 		}

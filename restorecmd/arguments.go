@@ -31,7 +31,7 @@ func ParseArgs(prog, version string, args []string, out, errOut io.Writer) (o Op
 	if status, done = parser.Run(args, out, errOut); done {
 		return o, status, done
 	}
-	if o.Output == "" && o.InPlace == "" && o.Action == Restore {
+	if own && o.Output == "" && o.InPlace == "" && o.Action == Restore {
 		return o, parser.Fail(errOut, errors.New("the following arguments are required: -o/--output")), true
 	}
 	o.settle()
@@ -76,7 +76,7 @@ func (o *Options) groups(own bool) []argparse.Group {
 		{Title: "options", Options: []argparse.Option{
 			{Names: []string{"-h", "--help"}, Into: argparse.ErrHelp, Help: "show this help message and exit"},
 		}},
-		{Title: "General options", Options: o.general()},
+		{Title: "General options", Options: o.general(own)},
 		{Title: "Remote restore options", Options: o.Host.Options()},
 		{Title: "Logging options", Options: o.logging()},
 		{Title: "Debug options", Options: o.debug()},
@@ -87,11 +87,11 @@ func (o *Options) groups(own bool) []argparse.Group {
 	return list
 }
 
-func (o *Options) general() []argparse.Option {
+func (o *Options) general(own bool) []argparse.Option {
 	return []argparse.Option{
 		{Names: []string{"-a", "--action"}, Into: (*string)(&o.Action), Choices: []string{"dump", "restore", "verify"}, Help: "what to do (default: restore)"},
 		{Names: []string{"-i", "--input"}, Required: true, Into: &o.Input, Value: "DIR", Help: "the backup set: a folder, or zip archives of -o - with commas between them"},
-		{Names: []string{"-o", "--output"}, Into: &o.Output, Value: "DIR", Help: "target folder, or the word dump or verify for that action; for one disk also a block device, an NBD URI, or - for the standard output"},
+		{Names: []string{"-o", "--output"}, Required: !own, Into: &o.Output, Value: "DIR", Help: "target folder, or the word dump or verify for that action; for one disk also a block device, an NBD URI, or - for the standard output"},
 		{Names: []string{"-u", "--until"}, Into: named("a restore point", &o.Until), Value: "POINT", Help: "restore this point instead of the latest one"},
 		{Names: []string{"-s", "--sequence"}, Into: sequence(&o.Sequence), Value: "FILES", Help: "restore from these files of the set, a full or copy first, separated by commas; no configuration is adjusted"},
 		{Names: []string{"-d", "--disk"}, Into: named("a disk", &o.Disk), Help: "only this disk, by its target name; of dump and verify all whose name begins so"},

@@ -400,3 +400,24 @@ func TestRestoreInParallel(t *testing.T) {
 	}
 	wg.Wait()
 }
+
+// Called by the other program's name, virtnb takes its options and no others.
+func TestRestoreUnderThePeersName(t *testing.T) {
+	s := restoreSet(t)
+	program, err := built("virtnb")
+	if err != nil {
+		t.Fatal(err)
+	}
+	theirs := filepath.Join(t.TempDir(), "virtnbdrestore")
+	if err := os.Symlink(program, theirs); err != nil {
+		t.Fatal(err)
+	}
+	out := t.TempDir()
+	args := []string{"-i", s.dir, "-o", out, "-nd", "vda", "--unt", s.names[1], "-L", filepath.Join(t.TempDir(), "log")}
+	run(t, theirs, args...)
+	wantSame(t, "vda", contentOf(t, filepath.Join(out, "vda.qcow2"), "qcow2"), s.disks[0].points[1])
+	cmd := exec.Command(theirs, append(args, "--json")...)
+	if _ = cmd.Run(); cmd.ProcessState.ExitCode() != 2 {
+		t.Errorf("status %d of an option that the other program does not have", cmd.ProcessState.ExitCode())
+	}
+}

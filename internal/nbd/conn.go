@@ -119,7 +119,7 @@ func dial(ctx context.Context, o *Options) (*libnbd.Libnbd, error) {
 			left--
 		}
 		if asked || left == 0 {
-			return nil, fmt.Errorf("%s: %w", o.server(), err)
+			return nil, fmt.Errorf("%s: %w%s", o.server(), err, o.hint(err))
 		}
 		select {
 		case <-ctx.Done():

@@ -6,6 +6,7 @@ import (
 	"archive/zip"
 	"bytes"
 	"io"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -113,5 +114,22 @@ func TestBackupDataFile(t *testing.T) {
 		b.make(t, checkpoint(i), program, args...)
 	}
 	b.wantCheckpoints(t, 3)
+	b.check(t)
+}
+
+// A socket that a dead process left is not in the way, one of a living is.
+func TestBackupSocketInTheWay(t *testing.T) {
+	t.Parallel()
+	b := newBackups(t, twoDisks())
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Net: "unix", Name: filepath.Join(b.scratch, "nbd")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.SetUnlinkOnClose(false)
+	if out, err := b.run(ours(t), "-l", "full"); err == nil {
+		t.Errorf("the socket of another process is no error:\n%s", out)
+	}
+	l.Close()
+	b.make(t, checkpoint(0), ours(t), "-l", "full")
 	b.check(t)
 }
