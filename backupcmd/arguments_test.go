@@ -35,7 +35,7 @@ func TestParseArgsFillsAllOptions(t *testing.T) {
 	got := parse(t, "virtnb backup", strings.Fields(`-d vm -l inc -t raw -r -o /out -C /cpt --scratchdir /scratch -S --pause -i vda
 		-x vdb,vdc -f /sock -n -z -w 3 -F /,/var -e --no-sparse-detect -T 4096 -U qemu+ssh://h/system --user u --password p
 		--ssh-user s --ssh-port 23 --ssh-private-key /key -P 10 -I ::1 --tls --tls-cert /tls -L --quiet --nocolor -q -s -k -p -v
-		--json --memory 64M --freeze-timeout 7 --ssh-accept-new`)...)
+		--json --memory 64M --freeze-timeout 7 --ssh-accept-new-keys`)...)
 	want := Options{
 		Domain: "vm", Level: format.Inc, Type: Raw, Output: "/out", CheckpointDir: "/cpt", ScratchDir: "/scratch", SocketFile: "/sock",
 		Include: "vda", Exclude: []string{"vdb", "vdc"}, IncludeRaw: true, StartDomain: true, Pause: true,

@@ -116,10 +116,15 @@ func (t *target) checkpointFile(name string) string {
 	return filepath.Join(t.checkpointDir, name+".xml")
 }
 
-// savedCheckpointText reads the configuration of a checkpoint of the set.
+// savedCheckpointText reads the configuration of a checkpoint of the set. It may
+// have been saved when --checkpointdir was not given.
 func (t *target) savedCheckpointText(name string) ([]byte, error) {
 	path := t.checkpointFile(name)
 	st, err := os.Stat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		path = filepath.Join(t.dir, checkpointFolder, name+".xml")
+		st, err = os.Stat(path)
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -40,6 +40,7 @@ type journal struct {
 	Checkpoint string `json:"checkpoint,omitempty"`
 	Parent     string `json:"parent,omitempty"` // the checkpoint before, which takes the bitmap back
 	Begun      bool   `json:"begun,omitempty"`
+	First      bool   `json:"first,omitempty"` // it begins a chain: checkpoints that the set listed before are of none
 	// Retired are checkpoints of earlier chains, to be deleted once this one counts.
 	Retired []string `json:"retired,omitempty"`
 
@@ -71,8 +72,9 @@ func (j *journal) write() error {
 	return nil
 }
 
+// remove removes the journal, also the newer one that a run was killed over.
 func (j *journal) remove() error {
-	if err := removeAll(j.path()); err != nil {
+	if err := removeAll(j.path(), j.path()+partialSuffix); err != nil {
 		return fmt.Errorf("journal of the backup: %w", err)
 	}
 	return syncDir(j.target.dir)
@@ -155,11 +157,18 @@ func (j *journal) finish() error {
 	if j.Checkpoint == "" {
 		return nil
 	}
-	err := j.target.addCheckpoint(j.Checkpoint)
+	err := j.list()
 	if err != nil && j.CheckpointXML != "" { // to be taken back with the rest
 		_ = os.Rename(j.CheckpointXML, j.CheckpointXML+partialSuffix)
 	}
 	return err
+}
+
+func (j *journal) list() error {
+	if j.First {
+		return j.target.listCheckpoints([]string{j.Checkpoint})
+	}
+	return j.target.addCheckpoint(j.Checkpoint)
 }
 
 // removeFiles takes back what the run wrote.

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net"
 	"time"
@@ -142,6 +143,9 @@ func (r *run) chooseDisks(ctx context.Context, s situation) error {
 	}
 	r.log.Info(fmt.Sprintf("Backup will save [%d] attached disks.", len(r.disks)))
 	r.log.Info(fmt.Sprintf("Concurrent backup processes: [%d]", r.o.Workers(len(r.disks))))
+	if level := r.o.CompressLevel(); level != 0 {
+		r.log.Info(fmt.Sprintf("Compression enabled, level [%d]", level))
+	}
 	return nil
 }
 
@@ -154,8 +158,25 @@ func hasTracked(disks []disk) bool {
 	return false
 }
 
-// nameFiles gives the disks their savesets, none of which may exist.
+// nameFiles gives the disks their savesets, none of which may exist. Where they
+// are named by their time, an earlier backup of the same second has that name.
 func (r *run) nameFiles() error {
+	err := r.nameFilesNow()
+	for range 3 {
+		if !errors.Is(err, fs.ErrExist) || r.plan.level != format.Diff {
+			break
+		}
+		time.Sleep(time.Until(r.plan.date.Truncate(time.Second).Add(time.Second)))
+		r.plan.date = time.Now()
+		if r.plan.whole {
+			r.plan.checkpoint = r.plan.diffName()
+		}
+		err = r.nameFilesNow()
+	}
+	return err
+}
+
+func (r *run) nameFilesNow() error {
 	for i := range r.disks {
 		d := &r.disks[i]
 		d.file = r.plan.saveset(d.Target, d.raw())
@@ -310,6 +331,7 @@ func (r *run) newJournal() *journal {
 	}
 	if r.plan.creates {
 		j.Checkpoint = r.plan.checkpoint
+		j.First = r.plan.level == format.Full
 		j.CheckpointXML = r.target.checkpointFile(r.plan.checkpoint)
 		if r.chain.valid {
 			j.Parent = r.plan.parent

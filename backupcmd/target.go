@@ -23,6 +23,9 @@ const (
 	chksumSuffix  = ".chksum"
 )
 
+// checkpointFolder is where checkpoints are kept if --checkpointdir is not given.
+const checkpointFolder = "checkpoints"
+
 // maxCheckpointList bounds the size of DOMAIN.cpt, far above a real one.
 const maxCheckpointList = 16 << 20
 
@@ -57,7 +60,7 @@ func unlockedTarget(dir, domain, checkpointDir string) (*target, error) {
 	if err != nil {
 		return nil, err
 	}
-	t := &target{dir: dir, domain: domain, checkpointDir: filepath.Join(dir, "checkpoints")}
+	t := &target{dir: dir, domain: domain, checkpointDir: filepath.Join(dir, checkpointFolder)}
 	if checkpointDir != "" {
 		t.checkpointDir, err = filepath.Abs(checkpointDir)
 	}
@@ -182,7 +185,12 @@ func (t *target) addCheckpoint(name string) error {
 	if len(names) > 0 && names[len(names)-1] == name {
 		return nil
 	}
-	return writeFile(t.cptFile(), pythonList(append(names, name)))
+	return t.listCheckpoints(append(names, name))
+}
+
+// listCheckpoints writes the list of the checkpoints that count.
+func (t *target) listCheckpoints(names []string) error {
+	return writeFile(t.cptFile(), pythonList(names))
 }
 
 // pythonList is what Python's json.dumps makes of names.

@@ -153,6 +153,40 @@ func TestCompleteBackupIsEntered(t *testing.T) {
 	}
 }
 
+// A full begins the list anew: what it had was of a chain whose files are gone.
+func TestFullBeginsTheListOfCheckpoints(t *testing.T) {
+	tg := newTarget(t)
+	if err := tg.listCheckpoints([]string{"virtnbdbackup.0", "virtnbdbackup.1"}); err != nil {
+		t.Fatal(err)
+	}
+	j := &journal{target: tg, Domain: "vm1", Checkpoint: "virtnbdbackup.0", First: true}
+	if err := j.finish(); err != nil {
+		t.Fatal(err)
+	}
+	if names, err := tg.checkpoints(); err != nil || !slices.Equal(names, []string{"virtnbdbackup.0"}) {
+		t.Errorf("%q, %v", names, err)
+	}
+}
+
+// Checkpoints that were saved in the set are found when --checkpointdir is given
+// later.
+func TestSavedCheckpointIsFoundInTheSet(t *testing.T) {
+	tg := newTarget(t)
+	if err := os.Mkdir(tg.checkpointDir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(tg.checkpointFile("virtnbdbackup.0"), []byte("text"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	tg.checkpointDir = t.TempDir()
+	if text, err := tg.savedCheckpointText("virtnbdbackup.0"); err != nil || string(text) != "text" {
+		t.Errorf("%s, %v", text, err)
+	}
+	if _, err := tg.savedCheckpointText("virtnbdbackup.1"); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("not there: %v", err)
+	}
+}
+
 func TestHostileJournal(t *testing.T) {
 	tg := newTarget(t)
 	for _, bad := range []string{

@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"syscall"
 )
 
@@ -23,8 +24,9 @@ type Saveset struct {
 	r     io.ReaderAt
 	file  *os.File // nil if not opened by path
 	stamp Stamp
-	body  int64 // offset of the first frame behind the metadata
-	tail  int64 // offset of the compression trailer; Size if there is none
+	last  atomic.Pointer[Stamp] // of the same content, if it was seen with another one
+	body  int64                 // offset of the first frame behind the metadata
+	tail  int64                 // offset of the compression trailer; Size if there is none
 }
 
 // OpenSaveset opens the saveset at path, which must be a regular file. The

@@ -77,9 +77,16 @@ func (s *Saveset) Unchanged() error {
 	if err := syscall.Fstat(int(s.file.Fd()), &st); err != nil {
 		return fmt.Errorf("saveset %s: %w", s.Path, err)
 	}
-	if !s.stamp.sameContent(stampOf(&st)) {
+	now, last := stampOf(&st), s.lastStamp()
+	switch {
+	case now == last:
+		return nil
+	case !last.sameContent(now):
 		return fmt.Errorf("saveset %s: %w", s.Path, ErrChanged)
 	}
+	// A link that is made and removed leaves nothing but another time. What was
+	// seen in between tells that the content is still the same.
+	s.last.Store(&now)
 	return nil
 }
 
@@ -88,4 +95,12 @@ func (s *Saveset) Unchanged() error {
 func (s *Saveset) Current() bool {
 	stamp, err := StampOf(s.Path)
 	return err == nil && stamp == s.stamp
+}
+
+// lastStamp is that of the content that was opened, as it was last seen.
+func (s *Saveset) lastStamp() Stamp {
+	if last := s.last.Load(); last != nil {
+		return *last
+	}
+	return s.stamp
 }

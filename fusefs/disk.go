@@ -37,14 +37,11 @@ func (l *library) chainFacts(c *catalogue, p *format.Point, parts bool) *facts {
 	content := l.identity(p)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	f := c.disks[p]
+	f := c.disks[p.File]
 	if f != nil && f.content == content && (f.table != nil || !parts) {
 		return f
 	}
-	var err error
-	if f == nil || f.content != content {
-		f, err = l.survey(c, p, parts)
-	}
+	f, err := l.survey(c, p, parts)
 	if err == nil && f.table == nil && parts {
 		known := *f // which others may read
 		f, err = &known, l.readTable(p, &known)
@@ -57,7 +54,7 @@ func (l *library) chainFacts(c *catalogue, p *format.Point, parts bool) *facts {
 		// How much of it is data is not known: cp must not take it for empty.
 		f = &facts{content: content, size: p.Meta.VirtualSize, allocated: p.Meta.VirtualSize, table: []format.Extent{}}
 	}
-	c.disks[p] = f
+	c.note(p, f)
 	return f
 }
 
@@ -95,12 +92,15 @@ func (f *facts) findPartitions(img overlay.Image) (err error) {
 }
 
 // identity is that of the chain of a point as it was just now; 0: there is none.
-func (l *library) identity(p *format.Point) uint64 {
+func (l *library) identity(p *format.Point) uint64 { return l.identityWithin(p, recheck) }
+
+// identityWithin is identity, of the savesets as they were so long ago or later.
+func (l *library) identityWithin(p *format.Point, age time.Duration) uint64 {
 	files, err := p.Files()
 	if err != nil {
 		return 0
 	}
-	id, err := l.pool.RecentIdentity(files, recheck)
+	id, err := l.pool.RecentIdentity(files, age)
 	if err != nil {
 		return 0
 	}
@@ -177,6 +177,14 @@ func (d *diskFile) find() (*format.Point, *catalogue, error) {
 	return p, c, err
 }
 
+// lookAgain makes what identity says next not older than now.
+func (d *diskFile) lookAgain() {
+	if p, _, err := d.find(); err == nil && p.Err == nil {
+		files, _ := p.Files()
+		_, _ = d.lib.pool.Identity(files) // lookup has the same error
+	}
+}
+
 // lookup returns what the file shows now.
 func (d *diskFile) lookup() (view, error) {
 	p, c, err := d.find()
@@ -237,6 +245,7 @@ func (d *diskFile) Open(ctx context.Context, flags uint32) (fusefs.FileHandle, u
 	if write && d.lib.opts.Writable == "" {
 		return nil, 0, syscall.EROFS
 	}
+	d.lookAgain()
 	v, err := d.lookup()
 	if err != nil {
 		return nil, 0, gone(err)

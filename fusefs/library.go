@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/fnv"
+	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -55,8 +56,32 @@ type catalogue struct {
 	sure   bool                    // the folder cannot have changed unseen since
 	faulty map[string]format.Stamp // savesets with errors, which can be on their way in
 
-	mu    sync.Mutex // guards disks
-	disks map[*format.Point]*facts
+	points int // of all disks
+	*known
+}
+
+// known is what was found out of the disks of a set. It outlives the catalogue:
+// facts say what content they are of.
+type known struct {
+	mu    sync.Mutex        // guards disks
+	disks map[string]*facts // by the paths of the points' savesets
+}
+
+// note keeps facts of a point. What is kept of savesets that the set does not
+// have any more is dropped when it is more than what is kept of others. mu is
+// held.
+func (c *catalogue) note(p *format.Point, f *facts) {
+	c.disks[p.File] = f
+	if len(c.disks) <= 2*c.points {
+		return
+	}
+	files := map[string]bool{}
+	for _, d := range c.Disks {
+		for _, p := range d.Points {
+			files[p.File] = true
+		}
+	}
+	maps.DeleteFunc(c.disks, func(file string, _ *facts) bool { return !files[file] })
 }
 
 // settled is how old the modification time of a folder has to be when the
@@ -97,11 +122,15 @@ func (l *library) set(dir string) (*catalogue, error) {
 	if c != nil && c.current(st.ModTime()) {
 		return c, nil
 	}
-	if c, err = readCatalogue(dir, st.ModTime()); err != nil {
+	now, err := readCatalogue(dir, st.ModTime())
+	if err != nil {
 		return nil, err
 	}
-	l.sets[dir] = c
-	return c, nil
+	if c != nil {
+		now.known = c.known
+	}
+	l.sets[dir] = now
+	return now, nil
 }
 
 func readCatalogue(dir string, modified time.Time) (*catalogue, error) {
@@ -112,9 +141,10 @@ func readCatalogue(dir string, modified time.Time) (*catalogue, error) {
 	}
 	c := &catalogue{
 		Set: set, folder: modified, read: now, sure: now.Sub(modified) > settled,
-		faulty: map[string]format.Stamp{}, disks: map[*format.Point]*facts{},
+		faulty: map[string]format.Stamp{}, known: &known{disks: map[string]*facts{}},
 	}
 	for _, d := range set.Disks {
+		c.points += len(d.Points)
 		for _, p := range d.Points {
 			if p.OwnFault() {
 				c.faulty[p.File], _ = format.StampOf(p.File)

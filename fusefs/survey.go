@@ -21,9 +21,8 @@ import (
 
 // surveyed is where the survey of a disk stands.
 type surveyed struct {
-	catalogue *catalogue
-	disk      string
-	point     *format.Point
+	dir, disk string
+	file      string // of the point; "" before the first
 	*overlay.Survey
 }
 
@@ -34,9 +33,9 @@ const maxSurveys = 32 << 20
 type surveys []surveyed
 
 // find returns the survey of a disk.
-func (s surveys) find(c *catalogue, disk string) (surveyed, bool) {
+func (s surveys) find(dir, disk string) (surveyed, bool) {
 	for _, v := range s {
-		if v.catalogue == c && v.disk == disk {
+		if v.dir == dir && v.disk == disk {
 			return v, true
 		}
 	}
@@ -46,7 +45,7 @@ func (s surveys) find(c *catalogue, disk string) (surveyed, bool) {
 // keep puts v in the place of the survey that the disk had.
 func (s surveys) keep(v surveyed) surveys {
 	others := slices.DeleteFunc(s, func(o surveyed) bool {
-		return o.disk == v.disk && o.catalogue.Dir == v.catalogue.Dir
+		return o.disk == v.disk && o.dir == v.dir
 	})
 	kept, memory := surveys{v}, v.Memory()
 	for _, o := range others {
@@ -61,19 +60,20 @@ func (s surveys) keep(v surveyed) surveys {
 // may ask for later.
 const tablesOnTheWay = 4
 
-// survey finds the facts of a point, and of those of its ancestors that it
-// comes by; the partitions are among them where parts says so. c.mu is held.
+// survey finds the facts of a point, and those of its ancestors that it comes
+// by; the partitions are among them where parts says so, if few backups on the
+// way changed them. c.mu is held.
 func (l *library) survey(c *catalogue, p *format.Point, parts bool) (*facts, error) {
 	l.mu.Lock()
-	at, known := l.surveys.find(c, p.Disk)
+	at, known := l.surveys.find(c.Dir, p.Disk)
 	l.mu.Unlock()
 	var todo []*format.Point // newest first
 	q := p
-	for ; q != nil && !(known && q == at.point && l.identity(q) == at.Identity()); q = q.Parent {
+	for ; q != nil && !(known && q.File == at.file && l.identity(q) == at.Identity()); q = q.Parent {
 		todo = append(todo, q)
 	}
 	if q == nil {
-		at = surveyed{catalogue: c, disk: p.Disk}
+		at = surveyed{dir: c.Dir, disk: p.Disk}
 	}
 	tables := 0 // to read
 	if parts {
@@ -85,13 +85,16 @@ func (l *library) survey(c *catalogue, p *format.Point, parts bool) (*facts, err
 			return nil, err
 		}
 		f := c.factsAfter(at, next)
+		if old := c.disks[q.File]; old != nil && old.content == f.content && old.table != nil {
+			f = old
+		}
 		if f.table == nil && tables > 0 {
 			tables--
 			if err := l.readTable(q, f); err != nil {
 				return nil, err
 			}
 		}
-		c.disks[q] = f
+		c.note(q, f)
 		if q.Level != format.Diff { // of which the next point does not hold the changes
 			l.mu.Lock()
 			l.surveys = l.surveys.keep(next)
@@ -99,7 +102,7 @@ func (l *library) survey(c *catalogue, p *format.Point, parts bool) (*facts, err
 		}
 		at = next
 	}
-	f := c.disks[p]
+	f := c.disks[p.File]
 	if f == nil || f.content != at.Identity() {
 		return nil, errChangedMeanwhile(p)
 	}
@@ -114,14 +117,14 @@ func errChangedMeanwhile(p *format.Point) error {
 func (l *library) surveyNext(at surveyed, p *format.Point) (surveyed, error) {
 	l.walked.Add(1)
 	v, err := l.pool.Survey(at.Survey, p.File)
-	return surveyed{at.catalogue, at.disk, p, v}, err
+	return surveyed{at.dir, at.disk, p.File, v}, err
 }
 
 // factsAfter are those at a point, with the partitions if those of the point
 // before are known and were left as they are. c.mu is held.
 func (c *catalogue) factsAfter(before, at surveyed) *facts {
 	f := &facts{content: at.Identity(), size: at.Size(), allocated: at.Allocated(format.Extent{Length: at.Size()})}
-	old := c.disks[before.point]
+	old := c.disks[before.file]
 	if old == nil || old.table == nil || old.content != before.Identity() || slices.ContainsFunc(old.table, at.Changed) {
 		return f
 	}

@@ -125,9 +125,23 @@ func TestOnePointCostsItsChain(t *testing.T) {
 		t.Errorf("for the fifth point, %d savesets were walked and %d chains opened", lib.walked.Load(), lib.opened.Load())
 	}
 	lib.facts(c, c.Disks[0].Points[4])
-	lib.facts(c, c.Disks[0].Points[3])
-	if lib.walked.Load() != 5 || lib.opened.Load() != 2 {
-		t.Errorf("for the partitions of two points, %d savesets were walked and %d chains opened", lib.walked.Load(), lib.opened.Load())
+	if lib.walked.Load() != 5 || lib.opened.Load() != 1 {
+		t.Errorf("for its partitions too, %d savesets were walked and %d chains opened", lib.walked.Load(), lib.opened.Load())
+	}
+}
+
+// Who read the latest image and then lists all walks each saveset once more.
+func TestListingAfterTheLatest(t *testing.T) {
+	const points = 60
+	lib := readOnlyLibrary(t, manyPoints(t, points))
+	c, err := lib.set(lib.dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	lib.factsOf(c, c.Disks[0].Latest(), false)
+	list(t, lib)
+	if lib.walked.Load() != 2*points || lib.opened.Load() != 1 {
+		t.Errorf("%d savesets were walked and %d chains opened", lib.walked.Load(), lib.opened.Load())
 	}
 }
 
@@ -236,4 +250,47 @@ func writeTable(t *testing.T, file, script string) {
 		t.Fatal(err)
 	}
 	writePoint(t, file, meta, 0, b[:4096])
+}
+
+// What is known of a set is kept when its folder changes.
+func TestListingAfterPointIsAdded(t *testing.T) {
+	const points = 20
+	dir := manyPoints(t, points)
+	newest := filepath.Join(dir, fmt.Sprintf("vda.inc.virtnbdbackup.%d.data", points-1))
+	aside := filepath.Join(t.TempDir(), "aside")
+	if err := os.Rename(newest, aside); err != nil {
+		t.Fatal(err)
+	}
+	lib := readOnlyLibrary(t, dir)
+	list(t, lib)
+	if err := os.Rename(aside, newest); err != nil {
+		t.Fatal(err)
+	}
+	for n := 0; n < points; { // the folder is read again after a while
+		n = list(t, lib)
+	}
+	if lib.walked.Load() != points || lib.opened.Load() != 1 {
+		t.Errorf("%d savesets were walked and %d chains opened", lib.walked.Load(), lib.opened.Load())
+	}
+	if err := os.Rename(newest, aside); err != nil {
+		t.Fatal(err)
+	}
+	for n := points; n == points; {
+		n = list(t, lib)
+	}
+}
+
+// Facts of savesets that are gone do not pile up.
+func TestFactsOfGonePoints(t *testing.T) {
+	lib := readOnlyLibrary(t, manyPoints(t, 3))
+	c, err := lib.set(lib.dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range 100 {
+		c.note(&format.Point{File: fmt.Sprint(i)}, &facts{})
+	}
+	if len(c.disks) > 7 {
+		t.Errorf("facts of %d savesets are kept for a set of 3", len(c.disks))
+	}
 }

@@ -12,6 +12,9 @@ import (
 	fusefs "github.com/hanwen/go-fuse/v2/fs"
 	"github.com/hanwen/go-fuse/v2/fuse"
 	"golang.org/x/sys/unix"
+
+	"virtnb/format"
+	"virtnb/overlay"
 )
 
 // imageMode is who may read and write images, where permissions are checked.
@@ -42,9 +45,9 @@ func (d *diskFile) openLayer(v view, write bool) (fusefs.FileHandle, uint32, sys
 			d.lib.log(d.point+"/"+d.name(), err)
 		}
 	}
-	if y.base.Identity() != d.content {
+	if errno := d.outdated(v.point, y.base); errno != 0 {
 		h.close()
-		return nil, 0, d.outdated()
+		return nil, 0, errno
 	}
 	return h, fuse.FOPEN_DIRECT_IO | fuse.FOPEN_PARALLEL_DIRECT_WRITES, 0
 }
@@ -53,14 +56,17 @@ func (d *diskFile) openLayer(v view, write bool) (fusefs.FileHandle, uint32, sys
 // which cannot follow.
 var errInUse = errors.New("the savesets changed while the file is in use: who has it open goes on or fails; close it, or unmount, to open it as it is now")
 
-// outdated is why the layer is not of the content of d: the savesets changed
+// outdated is why the base of a layer is not what d shows: the savesets changed
 // since d was looked up, or since the layer was opened.
-func (d *diskFile) outdated() syscall.Errno {
-	if d.identity() != d.content {
+func (d *diskFile) outdated(p *format.Point, base *overlay.Shared) syscall.Errno {
+	switch now := d.lib.identityWithin(p, 0); {
+	case now != d.content:
 		return syscall.ESTALE
+	case now != base.Identity():
+		d.lib.log(d.point+"/"+d.name(), errInUse)
+		return syscall.EIO
 	}
-	d.lib.log(d.point+"/"+d.name(), errInUse)
-	return syscall.EIO
+	return 0
 }
 
 // errnoOf tells those who write that there is no space, and all else as EIO.

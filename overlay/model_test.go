@@ -392,3 +392,44 @@ func TestShrunkAndGrown(t *testing.T) {
 	copy(want[40:], b)
 	readBack(t, img, want, 0, 90)
 }
+
+// A link that comes and goes, as copies of folders by hard links make and
+// remove them, takes nothing from who reads all the while; a change of the
+// content in between does.
+func TestLinksComeAndGo(t *testing.T) {
+	want := noise(rand.New(rand.NewPCG(4, 4)), 100_000)
+	img := openChain(t, Options{}, testSaveset{size: int64(len(want)), checkpoint: "virtnbdbackup.0", pieces: []piece{{data: want}}})
+	path := img.sources[0].Path
+	st, err := os.Stat(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	link := path + ".link"
+	for range 2 {
+		for _, change := range []func() error{
+			func() error { return os.Link(path, link) },
+			func() error { return os.Remove(link) },
+		} {
+			time.Sleep(20 * time.Millisecond) // the clock of the file system
+			if err := change(); err != nil {
+				t.Fatal(err)
+			}
+			readBack(t, img, want, 0, len(want))
+		}
+	}
+	f, err := os.OpenFile(path, os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	time.Sleep(20 * time.Millisecond)
+	if _, err := f.WriteAt([]byte("x"), st.Size()/2); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chtimes(path, time.Time{}, st.ModTime()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := img.ReadAt(make([]byte, 100), 0); err == nil {
+		t.Error("no error after a change with the old time")
+	}
+}

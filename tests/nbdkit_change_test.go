@@ -308,3 +308,35 @@ func awaitTick(t *testing.T, path string) {
 		return nil
 	})
 }
+
+// A link that is made and removed, as by copies of folders by hard links, is
+// nothing to clients that read meanwhile.
+func TestNbdkitLinksComeAndGo(t *testing.T) {
+	for kind, level := range map[string]int{"plain": 0, "lz4": 2} {
+		t.Run(kind, func(t *testing.T) {
+			t.Parallel()
+			dir := t.TempDir()
+			path := filepath.Join(dir, "vda.full.data")
+			disk := noiseDisk(changingSize, 1)
+			builder{level: level}.mustBuild(t, path, disk)
+			s := serve(t, dir, "cache=1M")
+			c, err := dialNBD(s.socket, "vda")
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer c.close()
+			link := filepath.Join(t.TempDir(), "link")
+			for range 2 {
+				for _, change := range []func() error{func() error { return os.Link(path, link) }, func() error { return os.Remove(link) }} {
+					time.Sleep(20 * time.Millisecond) // the clock of the file system
+					if err := change(); err != nil {
+						t.Fatal(err)
+					}
+					if failed := readOld(t, c, disk); failed > 0 {
+						t.Fatalf("%d reads failed\n%s", failed, s.log())
+					}
+				}
+			}
+		})
+	}
+}

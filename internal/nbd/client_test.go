@@ -231,6 +231,7 @@ func TestOptionsRefused(t *testing.T) {
 		"one of a URI, a socket and a host":    {},
 		"a URI, a socket and a host is needed": {Socket: "s", Host: "h"},
 		"needs a folder with certificates":     {URI: "nbds://host"},
+		`"x" is one too many`:                  {URI: "nbd://host/y", Export: "x"},
 		"the certificate of the CA":            {Host: "h", TLS: &TLS{Dir: dir, VerifyPeer: true}},
 		"has to be given, to verify it":        {Socket: "s", TLS: &TLS{Dir: dir, VerifyPeer: true}},
 	} {

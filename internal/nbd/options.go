@@ -29,7 +29,7 @@ const (
 // Options say which export of which server, and how to use it. One of URI,
 // Socket and Host is the server.
 type Options struct {
-	URI    string // nbd://, nbds://, nbd+unix://, nbds+unix://; it may name the export too
+	URI    string // nbd://, nbds://, nbd+unix://, nbds+unix://; it names the export, so Export is empty
 	Socket string // path of a Unix socket
 	Host   string // name or address
 	Port   string // of Host, 10809 if empty
@@ -68,11 +68,11 @@ type TLS struct {
 
 // server names the server and the export in messages.
 func (o *Options) server() string {
-	at := o.URI
-	switch {
-	case o.Socket != "":
-		at = o.Socket
-	case o.Host != "":
+	if o.URI != "" {
+		return "NBD export " + o.URI
+	}
+	at := o.Socket
+	if o.Host != "" {
 		at = net.JoinHostPort(o.Host, o.port())
 	}
 	return fmt.Sprintf("export %q of the NBD server at %s", o.Export, at)
@@ -97,6 +97,9 @@ func (o *Options) check() error {
 		return errors.New("NBD server: one of a URI, a socket and a host is needed")
 	}
 	scheme := ""
+	if o.URI != "" && o.Export != "" {
+		return fmt.Errorf("%s: the URI names the export, %q is one too many", o.server(), o.Export)
+	}
 	if o.URI != "" {
 		u, err := url.Parse(o.URI)
 		if err != nil {

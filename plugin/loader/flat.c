@@ -49,7 +49,10 @@ same_time (const struct timespec *a, const struct timespec *b)
   return a->tv_sec == b->tv_sec && a->tv_nsec == b->tv_nsec;
 }
 
-/* As Stamp.sameContent of package format, which says why. */
+/* Whether nothing at all has happened to the file. What takes nothing from its
+ * content, such as another link, is for Saveset.Unchanged of package format to
+ * tell, which remembers it: the request goes to Go then.
+ */
 static int
 unchanged (const struct virtnb_file *f)
 {
@@ -58,9 +61,7 @@ unchanged (const struct virtnb_file *f)
   if (fstat (f->fd, &st) == -1 || st.st_size != f->size ||
       !same_time (&st.st_mtim, &f->mtime))
     return 0;
-  return same_time (&st.st_ctim, &f->ctime) ||
-    st.st_nlink != f->links || st.st_mode != f->mode ||
-    st.st_uid != f->uid || st.st_gid != f->gid;
+  return same_time (&st.st_ctim, &f->ctime);
 }
 
 static int

@@ -17,8 +17,6 @@ struct virtnb_file {
   int fd;
   int64_t size;
   struct timespec mtime, ctime;
-  uint64_t links;
-  uint32_t mode, uid, gid;
 };
 
 struct virtnb_flat {

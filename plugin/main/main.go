@@ -82,8 +82,6 @@ func files(list []overlay.FlatFile) *C.struct_virtnb_file {
 		f.size = C.int64_t(s.Size)
 		f.mtime = C.struct_timespec{tv_sec: C.time_t(s.ModifiedSec), tv_nsec: C.long(s.Modified)}
 		f.ctime = C.struct_timespec{tv_sec: C.time_t(s.ChangedSec), tv_nsec: C.long(s.Changed)}
-		f.links = C.uint64_t(s.Links)
-		f.mode, f.uid, f.gid = C.uint32_t(s.Mode), C.uint32_t(s.UID), C.uint32_t(s.GID)
 		unsafe.Slice(p, len(list))[i] = f
 	}
 	return p

@@ -382,6 +382,10 @@ func (b *backups) dieAt(t *testing.T, program []string, step string, n int, leve
 	if err := p.end(t); exitStatus(err) != -1 {
 		t.Fatalf("%s not killed at %s: %v\n%s", level, step, err, &p.out)
 	}
+	// As if it had been killed over its notes.
+	if err := os.WriteFile(filepath.Join(b.set, ".virtnb.journal.partial"), []byte("{"), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	n = b.recovered(t, n, step+" of "+level)
 	b.check(t)
 	return n

@@ -76,7 +76,7 @@ func parseFlags() (b *bench, parent string, err error) {
 	flag.StringVar(&parent, "dir", "", "put the disks below this `folder` (default /dev/shm where it has room, else $TMPDIR)")
 	flag.StringVar(&b.plugin, "plugin", "bin/nbdkit-virtnb-plugin.so", "measure this `plugin`")
 	flag.StringVar(&b.virtnb, "virtnb", "bin/virtnb", "measure the mounts of this `program`")
-	quick := flag.Bool("quick", false, "fewer disks, shorter rounds: less than a minute, more noise")
+	quick := flag.Bool("quick", false, "fewer disks and no mounts, shorter rounds: less than a minute, more noise")
 	flag.BoolVar(&b.pin, "pin", true, "run client and server on one core where there is one request in flight")
 	flag.BoolVar(&b.fio, "fio", false, "also measure uncompressed disks with fio's nbd engine")
 	flag.BoolVar(&b.report.json, "json", false, "print one JSON object")

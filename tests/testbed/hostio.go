@@ -75,8 +75,9 @@ func (g *Guest) hostIO(target string, commands []string) error {
 	return g.ioResult(target, before.Size(), commands)
 }
 
-// ioLine matches what QEMU logs of a transfer, and libvirt of other things.
-var ioLine = regexp.MustCompile(`^(\w+ \d+/\d+ (bytes at offset) \d+|.* ops; .*|\d{4}-\d\d-\d\d .*|)$`)
+// ioLine matches what QEMU logs of a transfer, and, after a time, what it and
+// libvirt log of other things.
+var ioLine = regexp.MustCompile(`^(\w+ \d+/\d+ (bytes at offset) \d+|.* ops; .*|\d{4}-\d\d-\d\d[ T].*|)$`)
 
 // ioResult waits until the commands' results are in the log of QEMU after its
 // first bytes. Any other line is what is wrong.
