@@ -46,7 +46,7 @@ type Examination struct {
 	Sum        string // of the file, as text: decimal Adler-32, or of a member of an archive CRC-32 in hex
 	Stored     string // what it is compared with
 	Damages    []Damage
-	unreadable []Extent // of the file
+	unreadable Extents // of the file
 }
 
 // Lost is all of the disk that can be wrong in what the saveset tells of it.
@@ -131,7 +131,9 @@ func (x *examiner) readAll(ctx context.Context) error {
 		case c.hole:
 			x.sum.zeroes(c.length)
 		case c.err != nil:
-			x.out.unreadable = append(x.out.unreadable, c.unreadable(x.s)...)
+			for _, e := range c.unreadable(x.s) {
+				x.out.unreadable = x.out.unreadable.extend(e)
+			}
 		default:
 			x.sum.Write(c.buf)
 		}
@@ -307,15 +309,16 @@ func (x *examiner) locateUnreadable() {
 		return
 	}
 	frames, _, _ := x.s.Remains()
-	bad := ExtentsOf(x.out.unreadable...)
-	for _, e := range bad {
-		var lost Extents
-		for _, f := range frames {
-			if hit := e.Intersect(Extent{f.Pos, f.Length}); !f.Zero && hit.Length > 0 {
-				lost = lost.extend(Extent{f.Start + hit.Start - f.Pos, hit.Length})
-			}
+	bad := x.out.unreadable
+	lost := make([]Extents, len(bad))
+	for _, f := range frames {
+		for i := bad.behind(f.Pos); !f.Zero && i < len(bad) && bad[i].Start < f.Pos+f.Stored; i++ {
+			hit := bad[i].Intersect(Extent{f.Pos, f.Stored})
+			lost[i] = lost[i].extend(Extent{f.Start + hit.Start - f.Pos, hit.Length})
 		}
-		x.add(Damage{Kind: DamagedStorage, Offset: e.Start, Disk: lost, Reason: fmt.Sprintf("%d bytes of the file cannot be read", e.Length)})
+	}
+	for i, e := range bad {
+		x.add(Damage{Kind: DamagedStorage, Offset: e.Start, Disk: lost[i], Reason: fmt.Sprintf("%d bytes of the file cannot be read", e.Length)})
 	}
 }
 

@@ -330,3 +330,37 @@ func TestExamineEndsWithItsContext(t *testing.T) {
 		t.Errorf("error is %v", err)
 	}
 }
+
+// Each damage to the structure is found by Examine, too, with a place in the
+// file and what it does to the disk.
+func TestExamineSeesDamagedStructure(t *testing.T) {
+	for _, test := range structures {
+		t.Run(test.name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "vda.full.data")
+			if err := os.WriteFile(path, test.b, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			s, err := OpenDamaged(path)
+			if err != nil {
+				if test.want == "" || !errors.Is(err, ErrCorrupt) || !strings.Contains(err.Error(), test.want) {
+					t.Errorf("error is %v, want %q", err, test.want)
+				}
+				return
+			}
+			defer s.Close()
+			x, err := s.Examine(t.Context(), func(int64) {})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if test.want == "" {
+				if len(x.Damages) > 0 {
+					t.Errorf("damages %+v", x.Damages)
+				}
+				return
+			}
+			if len(x.Damages) != 1 || x.Damages[0].Kind != DamagedStructure || x.Damages[0].Offset < 0 || !strings.Contains(x.Damages[0].Reason, test.want) {
+				t.Errorf("damages %+v, want one with %q", x.Damages, test.want)
+			}
+		})
+	}
+}

@@ -46,7 +46,6 @@ func (s *Saveset) readAhead(ctx context.Context, use func(c *chunk) error) error
 			continue // what is under way ends before we do
 		}
 		if err := use(c); err != nil {
-			failed = err
 			cancel()
 			for c := range queue {
 				<-c.done
@@ -116,11 +115,11 @@ func (c *chunk) start(s *Saveset, buf []byte) {
 
 // unreadable finds what of a chunk cannot be read, in pieces as storage loses
 // them, and reads the rest.
-func (c *chunk) unreadable(s *Saveset) (lost []Extent) {
+func (c *chunk) unreadable(s *Saveset) (lost Extents) {
 	for at := int64(0); at < c.length; at += sector {
 		piece := c.buf[at:min(c.length, at+sector)]
 		if _, err := io.ReadFull(io.NewSectionReader(s.r, c.off+at, int64(len(piece))), piece); err != nil {
-			lost = append(lost, Extent{c.off + at, int64(len(piece))})
+			lost = lost.extend(Extent{c.off + at, int64(len(piece))})
 		}
 	}
 	return lost

@@ -139,6 +139,7 @@ func verifySet(ctx context.Context, o VerifyOptions) (*Report, error) {
 			v.add(Finding{File: p.File, Kind: harmless, Problem: p.Text})
 		}
 	}
+	v.lostFiles(set)
 	found := false
 	for _, d := range set.Disks {
 		if points := v.chosen(d); len(points) > 0 {
@@ -153,6 +154,22 @@ func verifySet(ctx context.Context, o VerifyOptions) (*Report, error) {
 	}
 	v.report.finish()
 	return v.report, nil
+}
+
+// lostFiles reports what is wrong with files that are no saveset of any point,
+// such as an archive that cannot be read.
+func (v *verifier) lostFiles(set *format.Set) {
+	savesets := map[string]bool{}
+	for _, d := range set.Disks {
+		for _, p := range d.Points {
+			savesets[filepath.Base(p.File)] = true
+		}
+	}
+	for _, p := range set.Problems {
+		if !p.Harmless && !savesets[p.File] {
+			v.add(Finding{File: p.File, Kind: string(format.DamagedStructure), Problem: p.Text})
+		}
+	}
 }
 
 // chosen are the points whose savesets were asked for.

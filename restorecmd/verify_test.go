@@ -337,6 +337,10 @@ func TestVerifyOfArchives(t *testing.T) {
 	if err != nil || len(r.Points) != 2 || r.Files[0].Checksum != format.ChecksumMatch || r.Files[0].Algorithm != "crc32" {
 		t.Fatalf("%+v, %v", r, err)
 	}
+	write(t, filepath.Join(zips, "2.zip"), []byte("PK"))
+	if r, err := verifyIt(t, VerifyOptions{Set: zips}); err == nil || len(r.Findings) != 1 || r.Findings[0].File != "2.zip" {
+		t.Errorf("with an archive that cannot be read: %+v, %v", r, err)
+	}
 	change(t, archives[0], func(b []byte) []byte { b[len(b)/2] ^= 1; return b })
 	log := slog.New(slog.DiscardHandler)
 	if err := VerifySet(t.Context(), VerifyOptions{Set: strings.Join(archives, ","), Out: io.Discard, Log: log}); !errors.Is(err, ErrDamaged) {
