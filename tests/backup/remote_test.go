@@ -150,6 +150,7 @@ func TestBackupRemote(t *testing.T) {
 		{"connection lost", func(t *testing.T, n int) { f.loseConnection(t, b, n) }},
 		{"port", func(t *testing.T, n int) { b.nextOver(t, n, "-I", "127.0.0.1", "-P", freePort(t)) }},
 		{"port of IPv6", func(t *testing.T, n int) { b.nextOver(t, n, "-I", address6(t), "-P", freePort(t)) }},
+		{"killed", func(t *testing.T, n int) { b.killed(t, n) }},
 		{"start and kill", func(t *testing.T, n int) { b.startAndKill(t, n) }},
 		{"TLS", func(t *testing.T, n int) {
 			b.nextOver(t, n, "--tls", "--tls-cert", f.certs.ClientDir, "-P", freePort(t))
@@ -220,6 +221,20 @@ func address6(t *testing.T) string {
 	}
 	l.Close()
 	return "::1"
+}
+
+// killed has a run die, whose job goes on there until the next run ends it.
+func (b *backups) killed(t *testing.T, n int) {
+	b.fillBig(t)
+	p := b.startHeld(t, "-l", "inc")
+	p.signal(t, syscall.SIGKILL)
+	if err := p.end(t); exitStatus(err) != -1 {
+		t.Errorf("%v, want a death\n%s", err, &p.out)
+	}
+	if out, err := b.daemon.Virsh("domjobinfo", b.Name); err != nil || !strings.Contains(out, "Backup") {
+		t.Errorf("no backup job is left: %s, %v", out, err)
+	}
+	b.wantNext(t, n)
 }
 
 // startAndKill has a run leave its job behind, at a port, and another one end it.
