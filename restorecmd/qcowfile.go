@@ -5,9 +5,11 @@ package restorecmd
 import (
 	"bytes"
 	"context"
+	"errors"
 
 	"virtnb/internal/host"
 	"virtnb/internal/qemu"
+	"virtnb/overlay"
 )
 
 // qcowFile is a new image on a host, written by a qemu-nbd there.
@@ -30,8 +32,9 @@ type qcowOptions struct {
 	listen   qemu.Export // where the server listens
 }
 
-// createQcow makes an image. Neither it nor its partial name may exist.
-func (r *run) createQcow(ctx context.Context, path string, o qcowOptions) (*qcowFile, error) {
+// createQcow makes an image that is to take img. Neither it nor its partial name
+// may exist.
+func (r *run) createQcow(ctx context.Context, path string, o qcowOptions, img overlay.Image) (sink, error) {
 	q := &qcowFile{host: r.host, path: path, dataFile: o.create.DataFile, format: o.create.Format, block: clusterSize(o.create), size: o.create.Size}
 	create := o.create
 	// QEMU writes whole clusters where it compresses, and refuses an image that
@@ -44,6 +47,16 @@ func (r *run) createQcow(ctx context.Context, path string, o qcowOptions) (*qcow
 	}
 	if err := qemu.Create(ctx, r.host, path+partialSuffix, create); err != nil {
 		return nil, err
+	}
+	if r.far == "" && !o.compress && create.Preallocation == "" {
+		d, err := openDirect(path, img)
+		switch {
+		case err == nil:
+			return d, nil
+		case !errors.Is(err, errNotPlain):
+			q.Abort()
+			return nil, err
+		}
 	}
 	e := o.listen
 	e.Path, e.Format, e.Compress, e.Unsafe = path+partialSuffix, q.format, o.compress, true

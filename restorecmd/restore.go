@@ -203,7 +203,7 @@ func (r *run) openSink(ctx context.Context, p *plan, j *job) (sink, error) {
 	r.log.Info(fmt.Sprintf("Create virtual disk [%s] format: [%s] size: [%d]", j.place, j.format, size))
 	o := qcowOptions{create: j.create, compress: r.o.Compress, listen: r.listen(p, j)}
 	o.create.Format, o.create.Size = j.format, size
-	return r.createQcow(ctx, j.place.path, o)
+	return r.createQcow(ctx, j.place.path, o, j.image)
 }
 
 // imageOptions are the options of the new image, but for its size: those of the
