@@ -127,6 +127,8 @@ var damages = []struct {
 	{"other bit", func(b []byte, at int) []byte { b[at] ^= 8; return b }},
 	{"digit", func(b []byte, at int) []byte { b[at] = '7'; return b }},
 	{"burst", func(b []byte, at int) []byte { clear(b[at:min(len(b), at+200)]); return b }},
+	{"astray", func(b []byte, at int) []byte { copy(b[at:], bytes.Clone(b[len(b)/3:][:min(len(b)/4, 5000)])); return b }},
+	{"from behind", func(b []byte, at int) []byte { copy(b[at:], bytes.Clone(b[len(b)-300:len(b)-100])); return b }},
 	{"cut", func(b []byte, at int) []byte { return b[:at] }},
 	{"missing", func(b []byte, at int) []byte { return append(b[:at], b[min(len(b), at+17):]...) }},
 	{"inserted", func(b []byte, at int) []byte {
@@ -162,7 +164,7 @@ func TestWhatIsNotLostIsRight(t *testing.T) {
 		path := filepath.Join(t.TempDir(), filepath.Base(name))
 		for _, d := range damages {
 			found := 0
-			for at := int(sound.body); at < len(b); at += 1 + rng.IntN(5) + stride(b, at)*rng.IntN(400) {
+			for at := int(sound.body); at < len(b); at += 1 + rng.IntN(8) + stride(b, at)*rng.IntN(400) {
 				writeWithSum(t, path, d.do(bytes.Clone(b), at), adlerText(b))
 				s, x := examine(t, path)
 				rest, _, err := s.Remains()
