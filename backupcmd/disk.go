@@ -83,6 +83,9 @@ func (r *run) copyDisk(ctx context.Context, d disk, number int, memory int64, ou
 		}()
 		from = &server.server
 	}
+	if err := r.probe(ctx, from); err != nil {
+		return res, err
+	}
 	client, err := nbd.Connect(ctx, r.nbdOptions(from.reach, d))
 	if err != nil {
 		return res, r.explain(from, err)

@@ -158,16 +158,18 @@ func (j *journal) finish() error {
 	if j.Checkpoint == "" {
 		return nil
 	}
-	var err error
-	if j.First {
-		err = j.target.listCheckpoints([]string{j.Checkpoint})
-	} else {
-		err = j.target.addCheckpoint(j.Checkpoint)
-	}
+	err := j.list()
 	if err != nil && j.CheckpointXML != "" { // to be taken back with the rest
 		_ = os.Rename(j.CheckpointXML, j.CheckpointXML+partialSuffix)
 	}
 	return err
+}
+
+func (j *journal) list() error {
+	if j.First {
+		return j.target.listCheckpoints([]string{j.Checkpoint})
+	}
+	return j.target.addCheckpoint(j.Checkpoint)
 }
 
 // removeFiles takes back what the run wrote.

@@ -44,6 +44,7 @@ type run struct {
 	plan       plan
 	chain      chain
 	disks      []disk
+	guest      *libvirt.DomainGuestInfo // nil: nobody told
 	server     *server
 	domainLock net.Listener
 	journal    *journal
@@ -209,6 +210,7 @@ func (r *run) saveOnline(ctx context.Context) (err error) {
 		return err
 	}
 	defer r.server.close()
+	r.askGuest(ctx)
 	r.journal = r.newJournal()
 	if err := r.journal.write(); err != nil {
 		return err

@@ -50,6 +50,19 @@ type server struct {
 	closers []func() error
 }
 
+// probe connects to a server through SSH, where a refusal comes at once and has a
+// reason. The client behind the forwarder would only see that it is not let in.
+func (r *run) probe(ctx context.Context, s *server) error {
+	if s.through == nil {
+		return nil
+	}
+	conn, err := r.host.Dial(ctx, "unix", s.at.socket)
+	if err != nil {
+		return fmt.Errorf("%w; the user there must be able to open sockets of QEMU, as root is, or send the data through a port, with --tls or --nbd-ip", err)
+	}
+	return conn.Close()
+}
+
 // pingTime is how long a host may take to say that it is still there.
 const pingTime = 10 * time.Second
 

@@ -259,7 +259,7 @@ func (h *SSH) Dial(ctx context.Context, network, address string) (net.Conn, erro
 	h.mu.Unlock()
 	conn, err := client.DialContext(ctx, network, address)
 	if _, refused := errors.AsType[*ssh.OpenChannelError](err); refused { // its reason does not tell these apart
-		err = fmt.Errorf("%w (nobody listens, or sshd_config there does not allow it: AllowStreamLocalForwarding, AllowTcpForwarding)", err)
+		err = fmt.Errorf("%w (nobody listens, the user may not open it, or sshd_config there does not allow it: AllowStreamLocalForwarding, AllowTcpForwarding)", err)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("ssh %s: connect to %s there: %w", h, address, err)

@@ -144,7 +144,7 @@ func (o *Options) checkTLS(unix bool) error {
 func (o *Options) hint(err error) string {
 	text := err.Error()
 	switch {
-	case o.TLS == nil || !strings.Contains(text, "gnutls") && !strings.Contains(text, "TLS"):
+	case o.TLS == nil || !strings.Contains(text, "gnutls"):
 		return ""
 	case strings.Contains(text, "certificate verification"):
 		return fmt.Sprintf("; the server's certificate must be one of the authority in %s, and for the name or address that is connected to", filepath.Join(o.TLS.Dir, caFile))

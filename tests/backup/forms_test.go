@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"syscall"
 	"testing"
 
 	"virtnb/tests/testbed"
@@ -176,4 +177,40 @@ func TestBackupSocketInTheWay(t *testing.T) {
 	l.Close()
 	b.make(t, checkpoint(0), ours(t), "-l", "full")
 	b.check(t)
+}
+
+// QEMU is another user than us, as it mostly is: it can enter the folder for
+// scratch files that we make.
+func TestBackupForeignQEMU(t *testing.T) {
+	t.Parallel()
+	daemon := testbed.New(t, testbed.Options{QemuConfig: "user = \"nobody\"\ngroup = \"nogroup\"\ndynamic_ownership = 1\n"})
+	guest, err := daemon.Guest(testbed.GuestOptions{Start: testbed.Off, Disks: []testbed.Disk{{Target: "vda", Size: smallDisk}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for path, mode := range map[string]os.FileMode{daemon.Root(): 0o711, filepath.Dir(guest.Image("vda")): 0o777} {
+		if err := os.Chmod(path, mode); err != nil {
+			t.Fatal(err)
+		}
+	}
+	b := &backups{Guest: guest, daemon: daemon, copies: t.TempDir()}
+	b.set = filepath.Join(b.copies, "set")
+	b.scratch = filepath.Join("/var/tmp", filepath.Base(daemon.Root())) // of the socket, where QEMU may make it
+	if err := os.Mkdir(b.scratch, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(b.scratch) })
+	if err := os.Chmod(b.scratch, 0o777); err != nil {
+		t.Fatal(err)
+	}
+	b.virsh(t, "start", "--paused", guest.Name)
+	if st, err := os.Stat(guest.Image("vda")); err != nil || st.Sys().(*syscall.Stat_t).Uid == 0 {
+		t.Fatalf("QEMU is root, or %v", err)
+	}
+	scratch := filepath.Join(b.scratch, "scratch")
+	for _, level := range []string{"full", "inc"} {
+		if out, err := b.run(ours(t), "-l", level, "--scratchdir", scratch); err != nil {
+			t.Errorf("%s: %v\n%s", level, err, out)
+		}
+	}
 }

@@ -46,10 +46,13 @@ func newFarHost(t *testing.T) *farHost {
 	if err := f.SetHostname(farName); err != nil {
 		t.Fatal(err)
 	}
-	f.ssh = hosttest.StartApart(t, func(name string, args ...string) *exec.Cmd {
-		return f.Inside(context.Background(), name, args...)
-	})
+	f.ssh = hosttest.StartApart(t, f.command)
 	return f
+}
+
+// command is one that is run there.
+func (f *farHost) command(name string, args ...string) *exec.Cmd {
+	return f.Inside(context.Background(), name, args...)
 }
 
 // guest starts a guest there, whose backups go through SSH.
@@ -145,9 +148,9 @@ func TestBackupRemote(t *testing.T) {
 		run  func(*testing.T, int)
 	}{
 		{"connection lost", func(t *testing.T, n int) { f.loseConnection(t, b, n) }},
-		{"guest ends", func(t *testing.T, n int) { f.loseGuest(t, b, n) }},
 		{"port", func(t *testing.T, n int) { b.nextOver(t, n, "-I", "127.0.0.1", "-P", freePort(t)) }},
-		{"port of IPv6", func(t *testing.T, n int) { b.nextOverIPv6(t, n) }},
+		{"port of IPv6", func(t *testing.T, n int) { b.nextOver(t, n, "-I", address6(t), "-P", freePort(t)) }},
+		{"start and kill", func(t *testing.T, n int) { b.startAndKill(t, n) }},
 		{"TLS", func(t *testing.T, n int) {
 			b.nextOver(t, n, "--tls", "--tls-cert", f.certs.ClientDir, "-P", freePort(t))
 		}},
@@ -207,23 +210,41 @@ func (b *backups) nextOver(t *testing.T, n int, args ...string) {
 	b.wantCheckpoints(t, n+1)
 }
 
-func (b *backups) nextOverIPv6(t *testing.T, n int) {
+// address6 is an address of IPv6, where the machine has that.
+func address6(t *testing.T) string {
 	t.Helper()
-	address := "::1"
-	if l, err := net.Listen("tcp", "[::1]:0"); err != nil {
+	l, err := net.Listen("tcp", "[::1]:0")
+	if err != nil {
 		t.Logf("this machine has no IPv6: %v", err)
-		address = "127.0.0.1"
-	} else {
-		l.Close()
+		return "127.0.0.1"
 	}
-	b.nextOver(t, n, "-I", address, "-P", freePort(t))
+	l.Close()
+	return "::1"
+}
+
+// startAndKill has a run leave its job behind, at a port, and another one end it.
+func (b *backups) startAndKill(t *testing.T, n int) {
+	b.changeBoth(t)
+	if out, err := b.run(ours(t), "-l", "inc", "-s", "-I", address6(t), "-P", freePort(t)); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	b.refused(t, []string{"-l", "inc"}, "Detected an active backup operation")
+	if out, err := b.run(ours(t), "-l", "inc", "-k"); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	b.wantCheckpoints(t, n)
+	b.wantNext(t, n)
 }
 
 // loseConnection has the SSH connections break while data comes through them.
 func (f *farHost) loseConnection(t *testing.T, b *backups, n int) {
 	before := filesOf(t, b.set)
+	scratch := filepath.Join(t.TempDir(), "scratch", "folder")
 	b.fillBig(t)
-	p := b.startHeld(t, "-l", "inc")
+	p := b.startHeld(t, "-l", "inc", "--scratchdir", scratch)
+	if files, err := os.ReadDir(scratch); err != nil || len(files) != 2 {
+		t.Errorf("scratch files %v, %v, want two", files, err)
+	}
 	f.ssh.Cut()
 	p.signal(t, syscall.SIGCONT)
 	if err := p.end(t); exitStatus(err) != 1 {
@@ -233,30 +254,8 @@ func (f *farHost) loseConnection(t *testing.T, b *backups, n int) {
 	b.wantCheckpoints(t, n)
 	b.wantNoJob(t)
 	b.wantNothingNew(t, before)
-	b.wantNext(t, n)
-}
-
-// loseGuest has the guest end in the middle of a backup: nothing is left on its
-// machine.
-func (f *farHost) loseGuest(t *testing.T, b *backups, n int) {
-	scratch := filepath.Join(t.TempDir(), "scratch", "folder")
-	b.fillBig(t)
-	p := b.startHeld(t, "-l", "inc", "--scratchdir", scratch)
-	if files, err := os.ReadDir(scratch); err != nil || len(files) != 2 {
-		t.Errorf("scratch files %v, %v, want two", files, err)
-	}
-	if err := b.Destroy(); err != nil {
-		t.Fatal(err)
-	}
-	p.signal(t, syscall.SIGCONT)
-	if err := p.end(t); exitStatus(err) != 1 {
-		t.Errorf("%v, want exit status 1\n%s", err, &p.out)
-	}
 	if files, err := os.ReadDir(scratch); err != nil || len(files) > 0 {
 		t.Errorf("scratch files %v are left (%v)", files, err)
-	}
-	if err := b.StartAgain(); err != nil {
-		t.Fatal(err)
 	}
 	b.wantNext(t, n)
 }
@@ -362,7 +361,7 @@ func (f *farHost) loseServer(t *testing.T, b *backups) {
 	if err := p.end(t); exitStatus(err) != 1 {
 		t.Errorf("%v, want exit status 1\n%s", err, &p.out)
 	}
-	wantOutput(t, p.out.String(), "the connection was lost")
+	wantOutput(t, p.out.String(), "connection was lost")
 	for end := time.Now().Add(patience); f.running(t, "qemu-nbd"); time.Sleep(20 * time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatal("qemu-nbd runs there still")
@@ -435,6 +434,13 @@ func TestBackupRemoteLogin(t *testing.T) {
 	}
 	works(b)
 
+	strict := hosttest.StartApart(t, f.command, "AllowStreamLocalForwarding no")
+	other := b.through(strict.LibvirtURI(""))
+	other.env = strict.Env()
+	other.refused(t, []string{"-l", "full"}, "AllowStreamLocalForwarding", "--nbd-ip")
+	b.wantCheckpoints(t, 0)
+	b.wantNoJob(t)
+
 	f.ssh.TrustHostKeys()
 	b.refused(t, print, "is not known", "ssh-keyscan", "--ssh-accept-new-keys")
 	works(b, "--ssh-accept-new-keys")
@@ -469,15 +475,17 @@ func TestBackupRemoteLogin(t *testing.T) {
 	alias := b.through("qemu+ssh://kvm/system?command=" + command)
 	works(alias)
 
-	// The variable, and the other name of the option.
-	byDefault := exec.Command(ours(t)[0], slices.Concat([]string{"backup", "-d", b.Name, "-o", b.set}, print)...)
-	byDefault.Env = slices.Concat(os.Environ(), b.env, []string{"LIBVIRT_DEFAULT_URI=" + alias.uri})
-	if out, err := byDefault.CombinedOutput(); err != nil {
+	// An alias of libvirt, whose configuration is inside.
+	config = fmt.Sprintf("uri_aliases = [ \"far=%s\" ]\n", alias.uri)
+	if err := os.WriteFile(filepath.Join(f.Root(), "etc/libvirt.conf"), []byte(config), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	program := ours(t)
+	cmd := f.Inside(t.Context(), program[0], slices.Concat(program[1:], []string{"-d", b.Name, "-o", b.set, "-l", "full", "-U", "far"})...)
+	cmd.Env = append(os.Environ(), b.env...)
+	out, err := cmd.CombinedOutput()
+	if err != nil {
 		t.Errorf("%v\n%s", err, out)
 	}
-	byDefault = exec.Command(ours(t)[0], slices.Concat([]string{"backup", "-d", b.Name, "-o", b.set, "--connect", alias.uri}, print)...)
-	byDefault.Env = slices.Concat(os.Environ(), b.env, []string{"LIBVIRT_DEFAULT_URI=test:///default"})
-	if out, err := byDefault.CombinedOutput(); err != nil {
-		t.Errorf("%v\n%s", err, out)
-	}
+	wantOutput(t, string(out), "Remote: NDB Endpoint socket: [root@kvm:/")
 }

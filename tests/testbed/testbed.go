@@ -69,7 +69,7 @@ stdio_handler = "file"
 // Options say how libvirtd runs. The zero value is a usual one on a Unix socket.
 type Options struct {
 	Config     string   // more lines for libvirtd.conf
-	QemuConfig string   // more lines for qemu.conf
+	QemuConfig string   // lines for qemu.conf, in place of ours where they say another thing
 	Args       []string // more arguments of libvirtd, such as --listen
 	Setup      string   // bash, run before libvirtd in its mount namespace
 }
@@ -145,7 +145,7 @@ func (d *Daemon) writeFiles(opts Options) error {
 		"namespace.sh":      namespaceScript,
 		"setup.sh":          opts.Setup,
 		"etc/libvirtd.conf": libvirtdConf + opts.Config,
-		"etc/qemu.conf":     qemuConf + opts.QemuConfig,
+		"etc/qemu.conf":     opts.QemuConfig + qemuConf,
 	}
 	for name, content := range files {
 		if err := os.WriteFile(filepath.Join(d.root, name), []byte(content), 0o644); err != nil {
