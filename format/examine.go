@@ -49,12 +49,13 @@ type Examination struct {
 	unreadable Extents // of the file
 }
 
-// Lost is all of the disk that can be wrong in what the saveset tells of it.
-func (x *Examination) Lost() (lost Extents) {
-	for _, d := range x.Damages {
-		lost = lost.Union(d.Disk)
+// LostIn is all of the disk that can be wrong because of damages.
+func LostIn(damages []Damage) Extents {
+	var all []Extent
+	for _, d := range damages {
+		all = append(all, d.Disk...)
 	}
-	return lost
+	return ExtentsOf(all...)
 }
 
 // Examine reads all of the saveset and verifies all that can be: its structure,

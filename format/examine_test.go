@@ -57,7 +57,7 @@ func TestExamineOfMemberUsesTheSumOfTheArchive(t *testing.T) {
 	if err := os.WriteFile(path, b, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, x := examine(t, filepath.Join(path, "vda.full.data")); len(x.Damages) != 1 || x.Damages[0].Kind != DamagedChecksum || x.Lost().Length() != 4096+8192+4096 {
+	if _, x := examine(t, filepath.Join(path, "vda.full.data")); len(x.Damages) != 1 || x.Damages[0].Kind != DamagedChecksum || LostIn(x.Damages).Length() != 4096+8192+4096 {
 		t.Errorf("%+v", x)
 	}
 }
@@ -127,6 +127,8 @@ var damages = []struct {
 	{"other bit", func(b []byte, at int) []byte { b[at] ^= 8; return b }},
 	{"digit", func(b []byte, at int) []byte { b[at] = '7'; return b }},
 	{"burst", func(b []byte, at int) []byte { clear(b[at:min(len(b), at+200)]); return b }},
+	{"astray", func(b []byte, at int) []byte { copy(b[at:], bytes.Clone(b[len(b)/3:][:min(len(b)/4, 5000)])); return b }},
+	{"from behind", func(b []byte, at int) []byte { copy(b[at:], bytes.Clone(b[len(b)-300:len(b)-100])); return b }},
 	{"cut", func(b []byte, at int) []byte { return b[:at] }},
 	{"missing", func(b []byte, at int) []byte { return append(b[:at], b[min(len(b), at+17):]...) }},
 	{"inserted", func(b []byte, at int) []byte {
@@ -162,7 +164,7 @@ func TestWhatIsNotLostIsRight(t *testing.T) {
 		path := filepath.Join(t.TempDir(), filepath.Base(name))
 		for _, d := range damages {
 			found := 0
-			for at := int(sound.body); at < len(b); at += 1 + rng.IntN(5) + stride(b, at)*rng.IntN(400) {
+			for at := int(sound.body); at < len(b); at += 1 + rng.IntN(8) + stride(b, at)*rng.IntN(400) {
 				writeWithSum(t, path, d.do(bytes.Clone(b), at), adlerText(b))
 				s, x := examine(t, path)
 				rest, _, err := s.Remains()
@@ -175,7 +177,7 @@ func TestWhatIsNotLostIsRight(t *testing.T) {
 					}
 				}
 				got := bytes.Clone(before)
-				lost := x.Lost()
+				lost := LostIn(x.Damages)
 				paint(t, got, s, rest, lost)
 				for i := firstDifference(got, want, lost); i < len(got); i++ {
 					if got[i] != want[i] && !lost.Overlaps(Extent{int64(i), 1}) {
@@ -236,7 +238,7 @@ func TestDamagedHeaderIsMadeOut(t *testing.T) {
 				damaged := bytes.Clone(b)
 				damaged[at+i] = '!'
 				writeWithSum(t, path, damaged, adlerText(b))
-				if _, x := examine(t, path); len(x.Damages) != 1 || x.Damages[0].Kind != DamagedStructure || len(x.Lost()) > 0 {
+				if _, x := examine(t, path); len(x.Damages) != 1 || x.Damages[0].Kind != DamagedStructure || len(LostIn(x.Damages)) > 0 {
 					t.Errorf("%s: %s, byte %d: %+v", name, kind, i, x)
 				}
 			}
@@ -260,7 +262,7 @@ func TestSavesetsInsideOfDamagedOne(t *testing.T) {
 	if err != nil || len(frames) != 1 || frames[0].Start != 90_000 {
 		t.Errorf("frames %+v, %v", frames, err)
 	}
-	if lost := x.Lost(); len(lost) != 1 || lost[0] != (Extent{0, 90_000}) {
+	if lost := LostIn(x.Damages); len(lost) != 1 || lost[0] != (Extent{0, 90_000}) {
 		t.Errorf("lost is %v", lost)
 	}
 }
@@ -274,7 +276,7 @@ func TestDamagedMetadataIsMadeOut(t *testing.T) {
 	for _, change := range [][2]string{{"meta 0", "meat 0"}, {"\n    \"date\"", "\n    \x00date\""}, {"\n}\r\n", "\n)\r\n"}, {"013d\r\n", "0fff\r\n"}} {
 		writeWithSum(t, path, bytes.Replace(b, []byte(change[0]), []byte(change[1]), 1), adlerText(b))
 		s, x := examine(t, path)
-		if s.Meta.VirtualSize != 1<<20 || s.Meta.DiskName != "vda" || !s.Meta.Compressed() || len(x.Damages) != 1 || len(x.Lost()) != 0 {
+		if s.Meta.VirtualSize != 1<<20 || s.Meta.DiskName != "vda" || !s.Meta.Compressed() || len(x.Damages) != 1 || len(LostIn(x.Damages)) != 0 {
 			t.Errorf("%q: %+v, %+v", change, s.Meta, x)
 		}
 	}
@@ -313,7 +315,7 @@ func TestExamineLocatesWhatCannotBeRead(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := Extent{1_500_000/sector*sector - payload + 1000, sector}
-	if lost := x.Lost(); len(lost) != 1 || lost[0] != want || x.Damages[0].Kind != DamagedStorage || x.Checksum != ChecksumUnknown {
+	if lost := LostIn(x.Damages); len(lost) != 1 || lost[0] != want || x.Damages[0].Kind != DamagedStorage || x.Checksum != ChecksumUnknown {
 		t.Errorf("%+v, want %v", x, want)
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"os"
+	"slices"
 	"strconv"
 	"testing"
 )
@@ -219,12 +220,7 @@ func FuzzRemains(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		var lost Extents
-		for _, d := range damages {
-			if !d.Readable {
-				lost = lost.Union(d.Disk)
-			}
-		}
+		lost := LostIn(slices.DeleteFunc(slices.Clone(damages), func(d Damage) bool { return d.Readable }))
 		end := int64(0)
 		for _, fr := range frames {
 			if fr.Start < end || fr.Length <= 0 || fr.End() > s.Meta.VirtualSize || !fr.Zero && fr.Pos+fr.Stored > s.Size || lost.Overlaps(fr.Extent) {

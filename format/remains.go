@@ -182,11 +182,16 @@ func (r *remainder) collect(fault error) ([]Frame, []Damage, error) {
 	if head.overlap { // either of the two can be the wrong one
 		head = head.withoutLast()
 	}
-	rest := r.suffix(head, from)
-	gap := Extent{Start: head.done, Length: maxDisk - head.done}
+	rest := r.suffix(from)
+	end := int64(maxDisk)
 	if len(rest.frames) > 0 {
-		gap.Length = rest.frames[0].Start - gap.Start
+		end = rest.frames[0].Start
+		head = head.before(end)
 	}
+	if head.sum+rest.sum > r.s.Meta.DataSize { // more than there ever was: some of it is astray
+		head = stretch{overlap: true}
+	}
+	gap := Extent{Start: head.done, Length: end - head.done}
 	frames := head.frames
 	switch found, ok := r.rebuild(head, rest, gap); {
 	case ok && !head.overlap:
@@ -202,6 +207,21 @@ func (r *remainder) collect(fault error) ([]Frame, []Damage, error) {
 		d.Disk = ExtentsOf(gap)
 	}
 	return append(frames, rest.frames...), []Damage{d}, nil
+}
+
+// before takes back all frames that reach behind a place on the disk: what came
+// to be where it is by a write that went astray contradicts what follows.
+func (w stretch) before(end int64) stretch {
+	for n := len(w.frames) - 1; n >= 0 && w.frames[n].End() > end; n-- {
+		w.overlap, w.done = true, 0
+		if !w.frames[n].Zero {
+			w.sum -= w.frames[n].Length
+		}
+		if w.frames = w.frames[:n]; n > 0 {
+			w.done = w.frames[n-1].End()
+		}
+	}
+	return w
 }
 
 // covers says whether frames leave nothing out of a disk of that size. Then

@@ -14,19 +14,19 @@ import (
 // searchChunk is how much is searched at a time, bytes.
 const searchChunk = 1 << 20
 
-// suffix finds the frames behind the damage at which head ended: the first place
-// from an offset in the file on from which a walk leads to the end of the file.
-// whole is false if there is none.
+// suffix finds the frames behind damage: the first place from an offset in the
+// file on from which a walk leads to the end of the file. whole is false if there
+// is none.
 //
 // A walk that failed marks each place that it came by, so that no place is
 // walked twice however many headers the data of the disk holds.
-func (r *remainder) suffix(head stretch, from int64) stretch {
+func (r *remainder) suffix(from int64) stretch {
 	seen := map[int64]bool{}
 	for at := from; at+headerSize <= r.s.Size; at += searchChunk - headerSize + 1 {
 		b := r.readable(at, min(searchChunk, r.s.Size-at))
 		for _, i := range headers(b) {
-			rest := r.walk(at+int64(i), head.done, seen)
-			if rest.whole && r.isEnd(rest.end) && head.sum+rest.sum <= r.s.Meta.DataSize {
+			rest := r.walk(at+int64(i), 0, seen)
+			if rest.whole && r.isEnd(rest.end) && rest.sum <= r.s.Meta.DataSize {
 				return rest
 			}
 		}

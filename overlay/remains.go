@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math"
 	"path/filepath"
+	"slices"
 
 	"virtnb/format"
 )
@@ -40,9 +41,7 @@ func Tell(s *format.Saveset, frames []format.Frame, damages []format.Damage) *To
 	} else {
 		t.Says = format.WholeDisk
 	}
-	for _, d := range damages {
-		t.Lost = t.Lost.Union(d.Disk)
-	}
+	t.Lost = format.LostIn(damages)
 	return t
 }
 
@@ -131,6 +130,9 @@ func (r *Remains) open(ctx context.Context, chain []format.Remnant, progress fun
 	return nil
 }
 
+// maxProblems is how many places in one saveset are named one by one.
+const maxProblems = 100
+
 // add opens the saveset of p as a source.
 func (r *Remains) add(ctx context.Context, p *format.Point, progress func(n int64)) (l layer, t *Told, err error) {
 	s, err := format.OpenDamaged(p.File)
@@ -146,7 +148,11 @@ func (r *Remains) add(ctx context.Context, p *format.Point, progress func(n int6
 	if err != nil {
 		return l, nil, err
 	}
-	for _, d := range x.Damages {
+	for i, d := range x.Damages {
+		if i == maxProblems {
+			r.Problems = append(r.Problems, fmt.Sprintf("%s: %d more places are damaged", filepath.Base(p.File), len(x.Damages)-i))
+			break
+		}
 		at := ""
 		if d.Offset >= 0 {
 			at = fmt.Sprintf("offset %d: ", d.Offset)
@@ -159,12 +165,8 @@ func (r *Remains) add(ctx context.Context, p *format.Point, progress func(n int6
 
 // readable is the layer of the last source without what of it cannot be read.
 func (r *Remains) readable(frames []format.Frame, damages []format.Damage) (layer, error) {
-	var unreadable format.Extents
-	for _, d := range damages {
-		if !d.Readable {
-			unreadable = unreadable.Union(d.Disk)
-		}
-	}
+	damages = slices.DeleteFunc(slices.Clone(damages), func(d format.Damage) bool { return d.Readable })
+	unreadable := format.LostIn(damages)
 	src := r.sources[len(r.sources)-1]
 	l := layer{size: src.Meta.VirtualSize, least: src.Meta.VirtualSize}
 	for _, f := range frames {

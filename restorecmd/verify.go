@@ -256,9 +256,30 @@ func (v *verifier) file(ctx context.Context, p *format.Point, count func(int64))
 	if s.InArchive() {
 		report.Algorithm = "crc32"
 	}
-	f.damages = x.Damages
+	f.damages = condense(x.Damages)
 	v.sayChecksum(p, s, x)
 	return f, nil
+}
+
+// maxDamages is how many places in one saveset are reported one by one. More can
+// only be listed, and nobody would read them.
+const maxDamages = 1000
+
+// condense makes one of all damages behind the first ones.
+func condense(list []format.Damage) []format.Damage {
+	if len(list) <= maxDamages {
+		return list
+	}
+	more := list[maxDamages:]
+	rest := more[0]
+	for _, d := range more {
+		if d.Kind == format.DamagedStructure {
+			rest = d
+		}
+	}
+	rest.Reason = fmt.Sprintf("%s; and %d more places are damaged", rest.Reason, len(more)-1)
+	rest.Disk = format.LostIn(more)
+	return append(slices.Clone(list[:maxDamages]), rest)
 }
 
 // sayChecksum says what came of the checksum.

@@ -348,6 +348,18 @@ func TestVerifyOfArchives(t *testing.T) {
 	}
 }
 
+// However many places are damaged, the report has an end, and nothing is left out.
+func TestVerifyCondensesManyDamages(t *testing.T) {
+	var list []format.Damage
+	for i := range int64(5 * maxDamages) {
+		list = append(list, format.Damage{Kind: format.DamagedLZ4, Offset: i, Disk: format.Extents{{Start: 10 * i, Length: 5}}, Reason: "damaged"})
+	}
+	got := condense(list)
+	if len(got) != maxDamages+1 || !reflect.DeepEqual(format.LostIn(got), format.LostIn(list)) || !strings.Contains(got[maxDamages].Reason, "3999 more places") {
+		t.Errorf("%d damages, the last is %s", len(got), got[maxDamages].Reason)
+	}
+}
+
 func TestVerifyTableNamesEverything(t *testing.T) {
 	dir := t.TempDir()
 	flip(0, 1)(t, writeChain(t, dir, layer{"abcd", true}, layer{" B  ", true}))

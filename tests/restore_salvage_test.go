@@ -315,3 +315,19 @@ func TestDumpAsThePeer(t *testing.T) {
 		t.Errorf("status %d of a damaged set\n%s", r.status, r.log)
 	}
 }
+
+// A folder of archives is mounted as the set that they make up.
+func TestMountOfArchives(t *testing.T) {
+	s := restoreSet(t)
+	m := mountFuse(t, filepath.Dir(zipped(t, s)[0]))
+	for i, point := range s.names {
+		for _, d := range s.disks {
+			if !bytes.Equal(readFile(t, filepath.Join(m.at, point, d.name+".raw")), d.points[i]) {
+				t.Errorf("%s at %s differs", d.name, point)
+			}
+		}
+		if !bytes.Equal(readFile(t, filepath.Join(m.at, point, "vmconfig.xml")), readFile(t, filepath.Join(s.dir, "vmconfig."+point+".xml"))) {
+			t.Errorf("vmconfig.xml of %s differs", point)
+		}
+	}
+}

@@ -5,6 +5,7 @@ package backup
 import (
 	"archive/zip"
 	"bytes"
+	"fmt"
 	"io"
 	"net"
 	"os"
@@ -44,7 +45,34 @@ func TestBackupArchive(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	program := ours(t)
+	archives := b.archives(t, ours(t), work)
+	for _, archive := range archives {
+		unzip(t, archive, b.set)
+	}
+	if files := (&backups{set: work}).dataFiles(t); len(files) > 0 {
+		t.Errorf("%q are in the folder", files)
+	}
+	b.wantCheckpoints(t, 3)
+	b.check(t)
+	b.checkRestores(t, "vda")
+	b.checkArchives(t, archives)
+}
+
+// Archives that virtnbdbackup made are read as they are.
+func TestArchivesOfThePeer(t *testing.T) {
+	t.Parallel()
+	b := newBackups(t, twoDisks())
+	work := filepath.Join(b.copies, "work")
+	if err := os.Mkdir(work, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	b.checkArchives(t, b.archives(t, theirs, work))
+}
+
+// archives makes a full and two incrementals to the standard output, in the
+// folder work.
+func (b *backups) archives(t testing.TB, program []string, work string) (archives [][]byte) {
+	t.Helper()
 	for i, args := range [][]string{{"-l", "full"}, {"-l", "inc", "-z"}, {"-l", "inc"}} {
 		b.changeAll(t)
 		b.note(t, checkpoint(i))
@@ -55,14 +83,30 @@ func TestBackupArchive(t *testing.T) {
 		if err := cmd.Run(); err != nil {
 			t.Fatalf("%v\n%s", err, &log)
 		}
-		unzip(t, archive.Bytes(), b.set)
+		archives = append(archives, archive.Bytes())
 	}
-	if files := (&backups{set: work}).dataFiles(t); len(files) > 0 {
-		t.Errorf("%q are in the folder", files)
+	return archives
+}
+
+// checkArchives compares a folder of the archives with the copies, and has them
+// verified.
+func (b *backups) checkArchives(t testing.TB, archives [][]byte) {
+	t.Helper()
+	folder := filepath.Join(b.copies, "archives")
+	if err := os.Mkdir(folder, 0o700); err != nil {
+		t.Fatal(err)
 	}
-	b.wantCheckpoints(t, 3)
-	b.check(t)
-	b.checkRestores(t, "vda")
+	for i, archive := range archives {
+		if err := os.WriteFile(filepath.Join(folder, fmt.Sprintf("%d.zip", i)), archive, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	packed := *b
+	packed.set = folder
+	packed.check(t)
+	if out, err := exec.Command(ours(t)[0], "verify", folder).CombinedOutput(); err != nil {
+		t.Errorf("verify: %v\n%s", err, out)
+	}
 }
 
 // unzip adds the members of an archive to a folder.
