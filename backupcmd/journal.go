@@ -46,6 +46,7 @@ type journal struct {
 
 	Socket    string   `json:"socket,omitempty"`  // of the libvirt job, which identifies it
 	Scratch   []string `json:"scratch,omitempty"` // paths of its scratch files
+	Remote    bool     `json:"remote,omitempty"`  // these are on another machine
 	StartOnly bool     `json:"startOnly,omitempty"`
 
 	Data []string `json:"data,omitempty"` // base names of savesets and images

@@ -319,12 +319,12 @@ func hasBitmap(c domainxml.Checkpoint, target string) bool {
 
 // newJournal lists what the run is about to make.
 func (r *run) newJournal() *journal {
-	j := &journal{target: r.target, Domain: r.o.Domain, UUID: r.uuid, StartOnly: r.o.StartOnly}
+	j := &journal{target: r.target, Domain: r.o.Domain, UUID: r.uuid, StartOnly: r.o.StartOnly, Remote: r.remote()}
 	for _, d := range r.disks {
 		if !r.o.Zip() {
 			j.Data = append(j.Data, d.file)
 		}
-		if d.scratch != "" && !r.remote() {
+		if d.scratch != "" {
 			j.Scratch = append(j.Scratch, d.scratch)
 		}
 	}

@@ -6,7 +6,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
+	"path"
 	"path/filepath"
 	"time"
 
@@ -62,7 +64,7 @@ func (r *run) rollBack(ctx context.Context, j *journal) error {
 			return err
 		}
 	}
-	return errors.Join(j.removeFiles(), removeAll(j.leftovers()...), j.remove())
+	return errors.Join(j.removeFiles(), r.removeLeftovers(j), j.remove())
 }
 
 // endOwnJob ends the job of the run that wrote the journal. Another one is not
@@ -77,6 +79,27 @@ func (r *run) endOwnJob(ctx context.Context, j *journal) error {
 	}
 	r.log.Info("Stopping domain jobs")
 	return r.endJob(ctx)
+}
+
+// removeLeftovers removes them. Those of another machine, which may be out of
+// reach by now, are no reason to fail.
+func (r *run) removeLeftovers(j *journal) error {
+	if !j.Remote {
+		return removeAll(j.leftovers()...)
+	}
+	if !r.overSSH() {
+		return nil
+	}
+	list := j.Scratch
+	if path.IsAbs(j.Socket) {
+		list = append(list, j.Socket)
+	}
+	for _, p := range list {
+		if err := r.host.Remove(p); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			r.log.Debug(fmt.Sprintf("%s may be left on %s: %v", p, r.host, err))
+		}
+	}
+	return nil
 }
 
 // leftovers are files that QEMU makes for the job, and removes if it lives.
@@ -228,7 +251,7 @@ func (r *run) enter(j *journal) error {
 	if len(j.Retired) > 0 || j.Parent == "" {
 		r.forgetSaved(j)
 	}
-	if err := errors.Join(removeAll(j.leftovers()...), j.remove()); err != nil {
+	if err := errors.Join(r.removeLeftovers(j), j.remove()); err != nil {
 		r.log.Warn(fmt.Sprintf("The backup is complete, but not all that it needed meanwhile can be removed: %v", err))
 	}
 	return nil

@@ -32,6 +32,7 @@ const (
 // peers are the commands of virtnb that take the place of another program.
 var peers = []peer{
 	{"backup", "virtnbdbackup", "save the disks of a virtual machine", backupcmd.Main},
+	{"restore", "virtnbdrestore", "bring the disks of a virtual machine back", restorecmd.Main},
 }
 
 func main() {
@@ -75,7 +76,7 @@ func newApp(out, errOut io.Writer) *cli.App {
 		ExitErrHandler:       func(*cli.Context, error) {}, // run reports
 		OnUsageError:         usageError,
 		Action:               unknownCommand,
-		Commands:             []*cli.Command{listCommand(out), mountCommand(errOut)},
+		Commands:             []*cli.Command{listCommand(out), dumpCommand(out), verifyCommand(out), mountCommand(errOut)},
 	}
 	for _, p := range peers {
 		app.Commands = append(app.Commands, p.cli())
@@ -102,7 +103,7 @@ func listCommand(out io.Writer) *cli.Command {
 		OnUsageError: usageError,
 		Flags:        []cli.Flag{&cli.BoolFlag{Name: "json", Usage: "print one JSON object"}},
 		Action: func(c *cli.Context) error {
-			set, err := oneArgument(c, "the folder of a backup set")
+			set, err := setArgument(c)
 			if err != nil {
 				return err
 			}

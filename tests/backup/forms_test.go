@@ -6,6 +6,7 @@ import (
 	"archive/zip"
 	"bytes"
 	"io"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -117,6 +118,23 @@ func TestBackupDataFile(t *testing.T) {
 	b.check(t)
 }
 
+// A socket that a dead process left is not in the way, one of a living is.
+func TestBackupSocketInTheWay(t *testing.T) {
+	t.Parallel()
+	b := newBackups(t, twoDisks())
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Net: "unix", Name: filepath.Join(b.scratch, "nbd")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.SetUnlinkOnClose(false)
+	if out, err := b.run(ours(t), "-l", "full"); err == nil {
+		t.Errorf("the socket of another process is no error:\n%s", out)
+	}
+	l.Close()
+	b.make(t, checkpoint(0), ours(t), "-l", "full")
+	b.check(t)
+}
+
 // QEMU is another user than us, as it mostly is: it can enter the folder for
 // scratch files that we make.
 func TestBackupForeignQEMU(t *testing.T) {
@@ -133,12 +151,19 @@ func TestBackupForeignQEMU(t *testing.T) {
 	}
 	b := &backups{Guest: guest, daemon: daemon, copies: t.TempDir()}
 	b.set = filepath.Join(b.copies, "set")
+	b.scratch = filepath.Join("/var/tmp", filepath.Base(daemon.Root())) // of the socket, where QEMU may make it
+	if err := os.Mkdir(b.scratch, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(b.scratch) })
+	if err := os.Chmod(b.scratch, 0o777); err != nil {
+		t.Fatal(err)
+	}
 	b.virsh(t, "start", "--paused", guest.Name)
 	if st, err := os.Stat(guest.Image("vda")); err != nil || st.Sys().(*syscall.Stat_t).Uid == 0 {
 		t.Fatalf("QEMU is root, or %v", err)
 	}
-	scratch := filepath.Join("/var/tmp", filepath.Base(daemon.Root()), "scratch")
-	t.Cleanup(func() { _ = os.RemoveAll(filepath.Dir(scratch)) })
+	scratch := filepath.Join(b.scratch, "scratch")
 	for _, level := range []string{"full", "inc"} {
 		if out, err := b.run(ours(t), "-l", level, "--scratchdir", scratch); err != nil {
 			t.Errorf("%s: %v\n%s", level, err, out)

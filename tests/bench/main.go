@@ -126,6 +126,9 @@ func (b *bench) run(ctx context.Context, parent string) (err error) {
 			return realError(ctx, err)
 		}
 	}
+	if err := b.runRestores(ctx, parent); err != nil {
+		return realError(ctx, err)
+	}
 	return b.report.finish()
 }
 
