@@ -134,6 +134,23 @@ func (t *target) savedCheckpointText(name string) ([]byte, error) {
 	return os.ReadFile(path)
 }
 
+// lostSuffix is behind the names of checkpoints' files whose bitmaps lack changes.
+const lostSuffix = ".lost"
+
+// disown puts the configuration of a checkpoint aside, without which it is not
+// the set's any more: its bitmaps, which may be there, are not gone on from.
+func (t *target) disown(name string) error {
+	if name == "" {
+		return nil
+	}
+	for _, path := range []string{t.checkpointFile(name), filepath.Join(t.dir, checkpointFolder, name+".xml")} {
+		if err := os.Rename(path, path+lostSuffix); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
+}
+
 func (t *target) savedCheckpoint(name string) (info domainxml.Checkpoint, err error) {
 	text, err := t.savedCheckpointText(name)
 	if err != nil {

@@ -143,7 +143,7 @@ func (r *run) takeCheckpointBack(ctx context.Context, j *journal) error {
 			return err
 		}
 	}
-	return nil
+	return j.target.disown(j.Parent)
 }
 
 func (r *run) stillThere(checkpoint string) bool {

@@ -185,6 +185,12 @@ func TestSavedCheckpointIsFoundInTheSet(t *testing.T) {
 	if _, err := tg.savedCheckpointText("virtnbdbackup.1"); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("not there: %v", err)
 	}
+	if err := tg.disown("virtnbdbackup.0"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := tg.savedCheckpointText("virtnbdbackup.0"); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("disowned, and still there: %v", err)
+	}
 }
 
 func TestHostileJournal(t *testing.T) {
