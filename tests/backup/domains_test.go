@@ -120,7 +120,12 @@ func TestBackupDefinedAnew(t *testing.T) {
 	b.wantWholeOnce(t, 4, true)
 	b.checkRestores(t, "vda")
 
-	// A name that is new says so, and the old one goes on.
+	// A name that is new says so, and the old one goes on. What a run left that
+	// died is taken back by either.
+	p := b.start(t, crashing(t), "VIRTNB_CRASH_AT=begun", "-l", "inc")
+	if err := p.end(t); exitStatus(err) != -1 {
+		t.Fatalf("not killed: %v\n%s", err, &p.out)
+	}
 	b.virsh(t, "destroy", b.Name, "--graceful")
 	b.virsh(t, "domrename", b.Name, b.Name+"x")
 	renamed := *b
@@ -129,6 +134,20 @@ func TestBackupDefinedAnew(t *testing.T) {
 	b.virsh(t, "domrename", b.Name+"x", b.Name)
 	b.startAgain(t)
 	b.wantWholeOnce(t, 6, false)
+
+	// And so is what a run left of a domain that is no more.
+	c := b.into("other")
+	journal := `{"version":1,"domain":"gone","uuid":"11111111-1111-1111-1111-111111111111","data":["vdz.full.data"]}`
+	for name, content := range map[string]string{".virtnb.journal": journal, "vdz.full.data.partial": "rest"} {
+		if err := errors.Join(os.MkdirAll(c.set, 0o700), os.WriteFile(filepath.Join(c.set, name), []byte(content), 0o600)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c.make(t, "copy", ours(t), "-l", "copy")
+	if left, _ := filepath.Glob(filepath.Join(c.set, "*.partial")); len(left) > 0 {
+		t.Errorf("%q are left", left)
+	}
+	c.check(t)
 }
 
 // defineAnew ends the guest and defines it by the XML, without its checkpoints.
@@ -142,6 +161,31 @@ func (b *backups) defineAnew(t testing.TB, xml string) {
 	b.virsh(t, "undefine", b.Name, "--checkpoints-metadata")
 	b.virsh(t, "define", path)
 	b.startAgain(t)
+}
+
+// The folder for checkpoints is the chain's, whatever else is backed up with it.
+func TestBackupCheckpointFolder(t *testing.T) {
+	t.Parallel()
+	b := newBackups(t, twoDisks())
+	folder := filepath.Join(b.copies, "kept")
+	b.make(t, checkpoint(0), ours(t), "-l", "full", "-C", folder)
+	for _, level := range []string{"copy", "diff"} {
+		c := b
+		if level == "copy" {
+			c = b.into(level)
+		}
+		if out, err := c.run(ours(t), "-l", level, "-C", folder); err != nil {
+			t.Fatalf("%v\n%s", err, out)
+		}
+	}
+	b.changeAll(t)
+	if out := b.make(t, checkpoint(1), ours(t), "-l", "inc", "-C", folder); strings.Contains(out, "saved whole") {
+		t.Errorf("the chain's checkpoint is not known any more:\n%s", out)
+	}
+	b.check(t)
+	if _, err := os.Stat(filepath.Join(b.set, "checkpoints")); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the set has a folder for checkpoints, too: %v", err)
+	}
 }
 
 // A snapshot in the middle of a chain puts images over the ones with bitmaps, and
@@ -214,6 +258,10 @@ func TestBackupBesideDisks(t *testing.T) {
 		t.Errorf("%q, %v", content, err)
 	}
 
+	before := filesOf(t, c.set)
+	b.virsh(t, "desc", b.Name, "--config", "another description")
+	c.wantFailure(t, "Unable to detect disks suitable for backup.", "-i", "vdz")
+	wantKept(t, before, filesOf(t, c.set))
 	none := b.into("no disk")
 	none.wantFailure(t, "Unable to detect disks suitable for backup.", "-i", "vdz")
 	for _, name := range []string{"vmconfig.copy.xml", "vmlinuz"} {
