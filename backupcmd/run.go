@@ -203,7 +203,7 @@ func (r *run) saveOnline(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	if done, err := r.estimate(); done || err != nil {
+	if done, err := r.estimate(ctx); done || err != nil {
 		return err
 	}
 	if err := r.listen(ctx); err != nil {

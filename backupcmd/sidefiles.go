@@ -95,7 +95,8 @@ func (r *run) saveSideFiles(ctx context.Context, out output) error {
 }
 
 // saveWithoutDisks saves the domain's configuration, and what it boots with,
-// where no disk can be saved: as that of a copy, as virtnbdbackup does.
+// where no disk can be saved: as that of a copy, as virtnbdbackup does. Files of
+// a copy that is there stay as they are.
 func (r *run) saveWithoutDisks(ctx context.Context, s situation) error {
 	if s.zip || r.o.PrintOnly || r.o.StartOnly {
 		return nil
@@ -103,6 +104,9 @@ func (r *run) saveWithoutDisks(ctx context.Context, s situation) error {
 	r.plan = plan{level: format.Copy, offline: s.offline, date: s.now}
 	list := append([]sideFile{{r.target.path("vmconfig." + r.plan.ident() + ".xml"), r.saveConfig}}, r.bootFiles()...)
 	for _, f := range list {
+		if vacant(f.path) != nil {
+			continue
+		}
 		if err := f.save(ctx, f.path); err != nil {
 			return err
 		}

@@ -12,6 +12,8 @@ import (
 	"path/filepath"
 	"time"
 
+	"libvirt.org/go/libvirt"
+
 	"virtnb/internal/qemu"
 )
 
@@ -42,8 +44,8 @@ func (r *run) takeBack(ctx context.Context) error {
 		}
 		return err
 	}
-	if j.Domain != r.o.Domain {
-		return fmt.Errorf("folder %s has an unfinished backup of domain %s: run a backup of that domain into it first", r.target.dir, j.Domain)
+	if err := r.adopt(j); err != nil {
+		return err
 	}
 	if j.complete() {
 		r.log.Warn("The last backup into this folder was complete, but ended before it was entered: entering it.")
@@ -51,6 +53,24 @@ func (r *run) takeBack(ctx context.Context) error {
 	}
 	r.log.Warn("The last backup into this folder did not end: taking back what it left behind.")
 	return r.rollBack(ctx, j)
+}
+
+// adopt sees whether the journal of a run is ours to follow: it is that of our
+// domain, which may have been renamed since, or of one that is no more.
+func (r *run) adopt(j *journal) error {
+	if j.Domain != r.o.Domain && j.UUID != r.uuid {
+		dom, err := r.conn.LookupDomainByUUIDString(j.UUID)
+		if err == nil {
+			_ = dom.Free()
+		}
+		if !errors.Is(err, libvirt.ERR_NO_DOMAIN) {
+			return fmt.Errorf("folder %s has an unfinished backup of domain %s: run a backup of that domain into it first", r.target.dir, j.Domain)
+		}
+	}
+	t := *r.target
+	t.domain = j.Domain // whose list of checkpoints it is about
+	j.target = &t
+	return nil
 }
 
 // rollBack ends the job of a run, deletes its checkpoint and its files. What
@@ -243,18 +263,24 @@ func (r *run) enter(j *journal) error {
 		return err
 	}
 	crashPoint("entered")
-	for _, name := range j.Retired {
-		if err := r.discardCheckpoint(name); err != nil {
-			r.log.Warn(fmt.Sprintf("Checkpoint [%s] of an earlier chain cannot be removed: %v", name, err))
-		}
+	if j.UUID == r.uuid { // else it is of a domain that is no more
+		r.discardRetired(j)
 	}
-	if len(j.Retired) > 0 || j.Parent == "" {
+	if j.Checkpoint != "" && (len(j.Retired) > 0 || j.Parent == "") {
 		r.forgetSaved(j)
 	}
 	if err := errors.Join(r.removeLeftovers(j), j.remove()); err != nil {
 		r.log.Warn(fmt.Sprintf("The backup is complete, but not all that it needed meanwhile can be removed: %v", err))
 	}
 	return nil
+}
+
+func (r *run) discardRetired(j *journal) {
+	for _, name := range j.Retired {
+		if err := r.discardCheckpoint(name); err != nil {
+			r.log.Warn(fmt.Sprintf("Checkpoint [%s] of an earlier chain cannot be removed: %v", name, err))
+		}
+	}
 }
 
 // forgetSaved removes the saved configurations of checkpoints that a new chain
