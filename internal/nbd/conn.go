@@ -170,6 +170,7 @@ func dialOnce(ctx context.Context, o *Options) (_ *libnbd.Libnbd, asked bool, er
 			}}); err != nil {
 				return nil, asked, err
 			}
+			continue // a fast server has answered meanwhile, and says no more
 		}
 		if refused != nil {
 			return nil, asked, refused

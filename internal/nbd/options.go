@@ -157,7 +157,8 @@ func (o *Options) hint(err error) string {
 
 // apply sets h up.
 func (o *Options) apply(h *libnbd.Libnbd) error {
-	errs := []error{h.SetExportName(o.Export)}
+	// Buffers need not be cleared: who gets an error does not look at them.
+	errs := []error{h.SetExportName(o.Export), h.SetPreadInitialize(false)}
 	for _, name := range o.Contexts {
 		errs = append(errs, h.AddMetaContext(name))
 	}
