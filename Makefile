@@ -95,7 +95,7 @@ SBINDIR := /sbin
 PLUGINDIR = $(shell pkg-config --variable=plugindir nbdkit)
 
 # The programs whose place virtnb takes when it is called by their names.
-PEERS := virtnbdbackup
+PEERS := virtnbdbackup virtnbdmap
 
 # What is built is installed as it is: root may have no Go in its PATH.
 BUILT := bin/virtnb bin/virtnb-plugin.so bin/nbdkit-virtnb-plugin.so
