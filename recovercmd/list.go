@@ -84,6 +84,11 @@ func (s *State) describe(ctx context.Context) recoveryJSON {
 }
 
 func (s *State) askMachine(ctx context.Context, r *recoveryJSON) error {
+	if s.Plain {
+		status, err := s.plain().status()
+		r.State = status
+		return err
+	}
 	m, err := s.find(ctx)
 	if err != nil {
 		return err

@@ -48,6 +48,9 @@ func Promote(ctx context.Context, o PromoteOptions) error {
 	if err := s.wantUsable(); err != nil {
 		return err
 	}
+	if s.Plain {
+		return fmt.Errorf("%s was booted without libvirt, and cannot be promoted while it runs: shut the guest down, copy each overlay with qemu-img convert -O qcow2, then virtnb discard %[1]s", s.Name)
+	}
 	m, err := s.find(ctx)
 	if err != nil {
 		return err

@@ -40,6 +40,7 @@ type State struct {
 	Name    string    `json:"name"` // of the recovery, and of its domain
 	UUID    string    `json:"uuid"` // of the domain
 	URI     string    `json:"uri"`  // of libvirt
+	Plain   bool      `json:"qemu"` // runs without libvirt
 	Phase   Phase     `json:"phase"`
 	Created time.Time `json:"created"`
 
@@ -204,7 +205,7 @@ func (s *State) enter(p Phase) error {
 // remove takes the folder away, the state last: while it is there, the command
 // can be called again.
 func (s *State) remove() error {
-	for _, name := range []string{configFile, stateFile, lockFile} {
+	for _, name := range []string{configFile, commandFile, stateFile, lockFile} {
 		if err := removeFile(filepath.Join(s.folder, name)); err != nil {
 			return err
 		}
