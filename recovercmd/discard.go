@@ -65,8 +65,8 @@ func takeAway(s *State, m *machine) error {
 	var failed error
 	for _, d := range s.Disks {
 		failed = errors.Join(failed, removeFile(d.Overlay))
-		if d.Copy != "" {
-			failed = errors.Join(failed, removeFile(d.Copy))
+		for _, path := range d.Copies {
+			failed = errors.Join(failed, removeFile(path))
 		}
 	}
 	for _, path := range s.Made {

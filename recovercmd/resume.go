@@ -152,7 +152,7 @@ func serveAgain(ctx context.Context, s *State) (started bool, err error) {
 // startAgain starts a machine that is off, which reads its overlays.
 func startAgain(ctx context.Context, s *State, m *machine) error {
 	for _, d := range s.Disks {
-		if _, err := os.Stat(d.Overlay); err != nil && d.Copy == "" {
+		if _, err := os.Stat(d.Overlay); err != nil && len(d.Copies) == 0 {
 			return fmt.Errorf("what the guest wrote to disk %s is lost: %w", d.Target, err)
 		}
 	}

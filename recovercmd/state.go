@@ -60,6 +60,8 @@ type State struct {
 
 	Target string `json:"target,omitempty"` // the folder that promote copies to; "" for none
 	Pool   string `json:"pool,omitempty"`   // the storage pool of that folder
+	// Stopped says that promote stopped the guest, which is to go on.
+	Stopped bool `json:"stopped,omitempty"`
 
 	folder string
 }
@@ -70,7 +72,10 @@ type Disk struct {
 	Export  string `json:"export"`  // vda@virtnbdbackup.2
 	Overlay string `json:"overlay"` // absolute path
 	Size    int64  `json:"size"`    // bytes
-	Copy    string `json:"copy,omitempty"`
+	// Copies are the images that promote began to copy to: a job that was given
+	// up may have come to life after that, so none is overwritten or removed
+	// before the end.
+	Copies []string `json:"copies,omitempty"`
 }
 
 // File is a saveset with what the file system told of it.
