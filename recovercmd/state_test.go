@@ -44,18 +44,19 @@ func TestStateSurvives(t *testing.T) {
 // keeps nothing from going on.
 func TestStateOfKilledCommand(t *testing.T) {
 	dir := t.TempDir()
-	s, unlock, err := newState(dir, "vm1")
+	_, first, err := newState(dir, "vm1")
 	if err != nil {
 		t.Fatal(err)
 	}
-	unlock() // before a state was written
+	first() // before a state was written
 	if _, _, err := openState(dir, "vm1"); err == nil {
 		t.Error("a recovery without a state")
 	}
 	if list, err := readStates(dir); len(list) > 0 || err != nil {
 		t.Errorf("it is listed: %v, %v", list, err)
 	}
-	if s, unlock, err = newState(dir, "vm1"); err != nil {
+	s, unlock, err := newState(dir, "vm1")
+	if err != nil {
 		t.Fatal(err)
 	}
 	defer unlock()
