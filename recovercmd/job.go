@@ -102,6 +102,19 @@ func (p *promotion) wantOurs(d *Disk) error {
 	return nil
 }
 
+// endLateJob ends a copy of a disk that has its place: a promote that was killed
+// may have asked for it when the one before was about to be taken.
+func (p *promotion) endLateJob(d *Disk) error {
+	found, err := p.running(d, libvirt.DOMAIN_BLOCK_JOB_TYPE_COPY)
+	if !found || err != nil {
+		return err
+	}
+	if err := p.wantOurs(d); err != nil {
+		return err
+	}
+	return virt.Failed("end a copy that is not needed", p.machine.dom.BlockJobAbort(d.Target, 0))
+}
+
 // pivot has the guest use the copy. Until the definition says so too, the guest
 // does not write.
 func (p *promotion) pivot(d *Disk) (err error) {

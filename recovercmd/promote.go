@@ -186,7 +186,9 @@ func (p *promotion) disks(ctx context.Context) error {
 			return err
 		}
 		bar := p.display.Disk(d.Target, d.Size)
-		if !done {
+		if done {
+			err = p.endLateJob(d)
+		} else {
 			err = p.disk(ctx, d, bar)
 		}
 		if err != nil {

@@ -210,3 +210,42 @@ func disksOf(r *recovery) (disks []testbed.Disk) {
 	}
 	return disks
 }
+
+// A copy that a killed promote has asked for late, of a disk that has its place by
+// then, is ended and removed.
+func TestPromoteEndsLateCopy(t *testing.T) {
+	t.Parallel()
+	s := newPausedSite(t)
+	r := s.boot("--paused")
+	r.write(5)
+	want := r.contents()
+	target := t.TempDir()
+	s.killPromotion(r, "--target", target, "--bandwidth", "1M")
+	first := filepath.Join(target, r.Name+"-"+r.Disks[0].Name+".qcow2")
+	late := filepath.Join(target, r.Name+"-"+r.Disks[0].Name+".1.qcow2")
+	s.editState(r, fmt.Sprintf("%q", first), fmt.Sprintf("%q, %q", first, late))
+	virsh := func(args ...string) {
+		t.Helper()
+		if out, err := s.daemon.Virsh(args...); err != nil {
+			t.Fatalf("%v: %v\n%s", args, err, out)
+		}
+	}
+	virsh("blockjob", r.Name, r.Disks[0].Name, "--abort")
+	virsh("blockcopy", r.Name, r.Disks[0].Name, "--dest", first, "--format", "qcow2", "--transient-job", "--reuse-external", "--wait", "--pivot")
+	virsh("blockcopy", r.Name, r.Disks[0].Name, "--dest", late, "--format", "qcow2", "--transient-job", "--bandwidth", "1")
+	s.run("promote", r.Name)
+	r.wantPromoted(want, target)
+}
+
+// editState replaces a part of what is known of a recovery.
+func (s *site) editState(r *recovery, old, text string) {
+	s.t.Helper()
+	path := filepath.Join(s.state, r.Name, "recovery.json")
+	content, err := os.ReadFile(path)
+	if err != nil || !strings.Contains(string(content), old) {
+		s.t.Fatalf("%s: %v\n%s", path, err, content)
+	}
+	if err := os.WriteFile(path, []byte(strings.Replace(string(content), old, text, 1)), 0o600); err != nil {
+		s.t.Fatal(err)
+	}
+}
