@@ -16,24 +16,27 @@ func TestChecksumIsAdler32(t *testing.T) {
 		t.Errorf("checksum of nothing is %d", got)
 	}
 	rapid.Check(t, func(t *rapid.T) {
-		var sum Checksum
+		var sum, slow Checksum
 		want := adler32.New()
 		for range rapid.IntRange(1, 6).Draw(t, "writes") {
 			p := make([]byte, rapid.IntRange(0, 5000).Draw(t, "length"))
 			switch rapid.IntRange(0, 2).Draw(t, "kind") {
 			case 0:
 				sum.Zeroes(int64(len(p)))
+				slow.Zeroes(int64(len(p)))
 			case 1:
 				fillNoise(p, rand.New(rand.NewPCG(rapid.Uint64().Draw(t, "seed"), 0)))
 				_, _ = sum.Write(p)
+				slow.add(p)
 			case 2:
 				p = bytes.Repeat([]byte{0xff}, len(p)) // the largest sums
 				_, _ = sum.Write(p)
+				slow.add(p)
 			}
 			_, _ = want.Write(p)
 		}
-		if sum.Sum32() != want.Sum32() {
-			t.Fatalf("checksum is %d, want %d", sum.Sum32(), want.Sum32())
+		if sum.Sum32() != want.Sum32() || slow.Sum32() != want.Sum32() {
+			t.Fatalf("checksum is %d, without vectors %d, want %d", sum.Sum32(), slow.Sum32(), want.Sum32())
 		}
 	})
 }
@@ -44,6 +47,13 @@ func TestChecksumOfMuch(t *testing.T) {
 	_, _ = sum.Write(p)
 	if want := adler32.Checksum(p); sum.Sum32() != want {
 		t.Errorf("checksum is %d, want %d", sum.Sum32(), want)
+	}
+	var slow Checksum
+	slow.add(p[:adlerChunk])
+	slow.add(p[adlerChunk : 2*adlerChunk])
+	slow.add(p[2*adlerChunk:])
+	if sum != slow {
+		t.Errorf("sums are %v, without vectors %v", sum, slow)
 	}
 	sum.Zeroes(1 << 62)
 	for range 1 << 2 {
@@ -68,6 +78,13 @@ func BenchmarkChecksum(b *testing.B) {
 		b.SetBytes(int64(len(p)))
 		for b.Loop() {
 			_, _ = sum.Write(p)
+		}
+	})
+	b.Run("without vectors", func(b *testing.B) {
+		var sum Checksum
+		b.SetBytes(int64(len(p)))
+		for b.Loop() {
+			sum.add(p)
 		}
 	})
 	b.Run("hash/adler32", func(b *testing.B) {

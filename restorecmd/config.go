@@ -10,7 +10,6 @@ import (
 	"io"
 	"io/fs"
 	"path"
-	"path/filepath"
 	"slices"
 
 	"virtnb/internal/domainxml"
@@ -181,7 +180,10 @@ func (p *plan) saved(base string) (string, bool) {
 			return from, true
 		}
 	}
-	from := filepath.Join(p.set.Dir, base)
+	from, ok := p.set.File(base)
+	if !ok {
+		return "", false
+	}
 	f, err := openSaved(from)
 	if err != nil {
 		return "", false

@@ -12,8 +12,7 @@ import (
 	"path"
 	"path/filepath"
 
-	"golang.org/x/sys/unix"
-
+	"virtnb/format"
 	"virtnb/internal/host"
 )
 
@@ -94,19 +93,6 @@ func readSaved(name string) ([]byte, error) {
 	return text, err
 }
 
-// openSaved opens a file that was saved beside the savesets.
-func openSaved(name string) (io.ReadCloser, error) {
-	f, err := os.OpenFile(name, os.O_RDONLY|unix.O_NONBLOCK, 0)
-	if err != nil {
-		return nil, err
-	}
-	info, err := f.Stat()
-	if err == nil && !info.Mode().IsRegular() {
-		err = fmt.Errorf("%s is not a regular file", name)
-	}
-	if err != nil {
-		f.Close()
-		return nil, err
-	}
-	return f, nil
-}
+// openSaved opens a file that was saved beside the savesets, in the folder or the
+// archive of the set.
+func openSaved(name string) (io.ReadCloser, error) { return format.OpenSideFile(name) }

@@ -49,22 +49,25 @@ func (p *plan) folder() string {
 
 // job is a disk to restore.
 type job struct {
-	disk   string
-	point  *format.Point // nil with --sequence
-	files  []string      // the savesets, a full first
-	old    domainxml.Disk
-	format string // of the target
-	place  place
-	image  overlay.Image
-	close  func()
+	disk    string
+	point   *format.Point // nil with --sequence
+	files   []string      // the savesets, a full first
+	old     domainxml.Disk
+	format  string // of the target
+	place   place
+	image   overlay.Image
+	remains *overlay.Remains // the image, with --salvage
+	close   func()
 
 	create qemu.CreateOptions // of an image file, but for its size
 }
 
 // makePlan decides.
 func (r *run) makePlan() (*plan, error) {
-	if _, err := os.Stat(r.o.Input); errors.Is(err, fs.ErrNotExist) {
-		return nil, peersError("Backup source [%s] does not exist.", r.o.Input)
+	for _, input := range inputPaths(r.o.Input) {
+		if _, err := os.Stat(input); errors.Is(err, fs.ErrNotExist) {
+			return nil, peersError("Backup source [%s] does not exist.", input)
+		}
 	}
 	p := &plan{}
 	var err error
@@ -94,7 +97,7 @@ func (p *plan) chooseFiles(r *run) error {
 	}
 	j := &job{}
 	for _, name := range r.o.Sequence {
-		j.files = append(j.files, filepath.Join(r.o.Input, name))
+		j.files = append(j.files, savesetPath(r.o.Input, name))
 	}
 	newest, err := format.OpenSaveset(j.files[len(j.files)-1])
 	if err != nil {
@@ -107,7 +110,7 @@ func (p *plan) chooseFiles(r *run) error {
 	}
 	p.jobs = []*job{j}
 	// The set helps with the options of the image, where there is one.
-	if set, err := format.ReadSet(r.o.Input); err == nil {
+	if set, err := readInput(r.o.Input); err == nil {
 		p.set = set
 		j.point = pointOf(set, j.files[len(j.files)-1])
 		return p.readConfig(r)
@@ -130,7 +133,7 @@ func pointOf(set *format.Set, file string) *format.Point {
 // choosePoint takes the disks of a restore point.
 func (p *plan) choosePoint(r *run) error {
 	var err error
-	if p.set, err = format.ReadSet(r.o.Input); err != nil {
+	if p.set, err = readInput(r.o.Input); err != nil {
 		if errors.Is(err, format.ErrNotFound) {
 			r.log.Error(fmt.Sprintf("No data files found in directory: [%s]", r.o.Input))
 		}
@@ -252,8 +255,11 @@ func (p *plan) pointFor(r *run, disk string) (*format.Point, error) {
 // says which points are not concerned.
 func (p *plan) filesOf(r *run, point *format.Point) ([]string, error) {
 	files, err := point.Files()
-	if err == nil {
+	if err == nil && !r.o.Salvage {
 		return files, nil
+	}
+	if r.o.Salvage { // what there is of them is looked for later
+		return nil, nil
 	}
 	var good []string
 	for _, other := range p.set.Disk(point.Disk).Points {
@@ -269,6 +275,9 @@ func (p *plan) filesOf(r *run, point *format.Point) ([]string, error) {
 
 // openImages opens the images of all disks, which validates their savesets.
 func (p *plan) openImages(r *run) error {
+	if r.o.Salvage {
+		return nil // that takes long, and comes when all else is decided
+	}
 	cache := overlay.NewCache(overlay.DefaultCacheSize)
 	for _, j := range p.jobs {
 		img, err := overlay.Open(j.files, overlay.Options{Cache: cache})

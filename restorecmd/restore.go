@@ -37,6 +37,11 @@ func runRestore(ctx context.Context, r *run) error {
 		return err
 	}
 	defer p.close()
+	if r.o.Salvage {
+		if err := p.salvage(ctx, r); err != nil {
+			return err
+		}
+	}
 	if err := r.checkDefine(ctx, p); err != nil {
 		return err
 	}
@@ -47,7 +52,11 @@ func runRestore(ctx context.Context, r *run) error {
 	if err := r.restoreDisks(ctx, p); err != nil {
 		return peersError("Disk restore failed: [%w]", err)
 	}
-	return r.restoreDomain(ctx, p)
+	err = r.restoreDomain(ctx, p)
+	if r.o.Salvage {
+		err = errors.Join(err, r.salvaged(p))
+	}
+	return err
 }
 
 // restoreDisks restores all disks. One that fails does not keep the others from
@@ -100,13 +109,28 @@ func (r *run) tellRest(p *plan, failed []error) {
 }
 
 // restoreDisk restores one disk. The result is empty if that failed.
-func (r *run) restoreDisk(ctx context.Context, p *plan, j *job) (diskResult, error) {
+func (r *run) restoreDisk(ctx context.Context, p *plan, j *job) (res diskResult, failure error) {
 	start := time.Now()
-	res := diskResult{Name: j.disk, Target: j.place.String(), Format: j.format, VirtualSize: j.image.Size()}
+	res = diskResult{Name: j.disk, Target: j.place.String(), Format: j.format, VirtualSize: j.image.Size()}
 	if j.point != nil {
 		res.Point = j.point.Name
 	}
+	if j.remains != nil {
+		lost := j.remains.Lost.Length()
+		res.Unreadable = &lost
+	}
 	r.announce(j)
+	if j.remains != nil {
+		undo, err := r.keepMap(j)
+		if err != nil {
+			return diskResult{}, err
+		}
+		defer func() {
+			if failure != nil {
+				undo()
+			}
+		}()
+	}
 	total, err := dataSize(j.image, defaultBlock)
 	if err != nil {
 		return diskResult{}, err

@@ -28,10 +28,14 @@ const (
 	defaultRequest = 512 << 10
 	defaultMemory  = 256 << 20
 
-	// maxBatches are enough for four connections with all that each has in
-	// flight. More only take the data out of the processor's caches before it
-	// is consumed.
-	maxBatches = 4 * depth
+	// maxBatches are as many as QEMU takes from a client at a time. More only
+	// take the data out of the processor's caches before it is consumed, and
+	// cost a twentieth of the time of the processor.
+	maxBatches = depth
+
+	// transformBatches come on top for each processor where there is work
+	// between reading and consuming.
+	transformBatches = 4
 
 	// maxGap is the longest gap, in bytes, that is read over: the time of a
 	// request is that of some 50 KiB.
@@ -140,11 +144,12 @@ func newReader(c *Client, ctx context.Context, o ReadOptions) *reader {
 	if o.Memory == 0 {
 		o.Memory = defaultMemory
 	}
-	size := o.Request
+	size, most := o.Request, int64(maxBatches)
 	if o.Transform != nil {
 		size *= 2
+		most += transformBatches * int64(runtime.GOMAXPROCS(0))
 	}
-	n := int(max(2, min(o.Memory/size, maxBatches)))
+	n := int(max(2, min(o.Memory/size, most)))
 	r := &reader{c: c, o: o, ctx: ctx, free: make(chan *batch, n), order: make(chan *batch, n), work: make(chan *batch, n)}
 	for range n {
 		r.free <- &batch{ready: make(chan struct{}, 1)}

@@ -217,14 +217,14 @@ func TestReadMemory(t *testing.T) {
 			}
 		}
 	}
-	for p, err := range c.Read(t.Context(), counted, ReadOptions{Memory: 16 << 20}) {
+	for p, err := range c.Read(t.Context(), counted, ReadOptions{Memory: 4 << 20}) {
 		must(t, err)
 		mu.Lock()
 		ahead -= p.Length
 		mu.Unlock()
 	}
 	// One is planned while it waits for a batch, one is given out.
-	if most > 18<<20 {
+	if most > 6<<20 {
 		t.Errorf("%d bytes were on their way", most)
 	}
 }

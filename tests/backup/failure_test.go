@@ -4,6 +4,7 @@ package backup
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -77,10 +78,10 @@ type process struct {
 // start starts a backup. The test's end kills it.
 func (b *backups) start(t testing.TB, program []string, env string, args ...string) *process {
 	t.Helper()
-	args = slices.Concat(program[1:], []string{"-U", b.daemon.URI(), "-d", b.Name, "-o", b.set}, args)
+	args = slices.Concat(program[1:], []string{"-U", cmp.Or(b.uri, b.daemon.URI())}, b.arguments(), args)
 	p := &process{Cmd: exec.Command(program[0], args...), done: make(chan error, 1)}
 	p.Stdout, p.Stderr = &p.out, &p.out
-	p.Env = append(os.Environ(), env)
+	p.Env = slices.Concat(os.Environ(), b.env, []string{env})
 	if err := p.Start(); err != nil {
 		t.Fatal(err)
 	}

@@ -52,7 +52,9 @@ func noise(r *rand.Rand, n int) []byte {
 
 // fill sets p to what layer wrote at the disk offset off; both the offset and
 // len(p) are whole pages.
-func fill(p []byte, off int64, layer int) {
+func fill(p []byte, off int64, layer int) { fillFrom(pattern, p, off, layer) }
+
+func fillFrom(pattern, p []byte, off int64, layer int) {
 	at := int((off + int64(layer)*layerShift) % patternSize)
 	for n := 0; n < len(p); {
 		k := copy(p[n:], pattern[at:])

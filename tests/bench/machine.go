@@ -85,8 +85,15 @@ func workDir(dir string) (string, error) {
 			dir = "/dev/shm"
 		}
 	}
-	if free := room(dir); free < roomNeeded {
-		return "", fmt.Errorf("%s has room for %d MiB of the %d needed: give -dir", dir, free>>20, roomNeeded>>20)
+	if err := needRoom(dir, roomNeeded); err != nil {
+		return "", err
 	}
 	return os.MkdirTemp(dir, "virtnb-bench-")
+}
+
+func needRoom(dir string, need int64) error {
+	if free := room(dir); free < need {
+		return fmt.Errorf("%s has room for %d MiB of the %d needed: give -dir", dir, free>>20, need>>20)
+	}
+	return nil
 }

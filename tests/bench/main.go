@@ -13,7 +13,8 @@
 // server.go the servers, scenario.go and fresh.go what is measured, report.go
 // the targets between the rows and the table. Mounts are read by fio (fio.go):
 // fuse.go has the loads, fuseparty.go those that are compared, fuselist.go the
-// time to list.
+// time to list. Backups are of a guest of libvirt (backupguest.go): backup.go
+// has what is compared, backupparty.go the programs, usage.go what they use.
 package main
 
 import (
@@ -108,7 +109,7 @@ func parseFlags() (b *bench, parent string, err error) {
 }
 
 // quickRows are what a quick run is limited to: the ends of each scale, and
-// nothing that begins with fuse.
+// nothing that begins with fuse, nor backups.
 var quickRows = regexp.MustCompile(`^(plain/(extents=(100|1000000)|incs=(1|200))|lz4/extents=10000|peer/[^/]*)/[^f]`)
 
 func (b *bench) match(row string) bool {
@@ -132,6 +133,9 @@ func (b *bench) run(ctx context.Context, parent string) (err error) {
 			return realError(ctx, err)
 		}
 	}
+	if err := b.runBackups(ctx); err != nil {
+		return realError(ctx, err)
+	}
 	if err := b.runRestores(ctx, parent); err != nil {
 		return realError(ctx, err)
 	}
@@ -143,5 +147,5 @@ func (b *bench) method() string {
 	if b.pin {
 		m += ", client and server on one core"
 	}
-	return m + fmt.Sprintf("\nfuse: fio for %v on each of several files, one after the other, medians of %d rounds; x1 and x4: readers; the last name is what virtnb is compared with", fuseSlice, min(b.rounds, fuseRounds))
+	return m + fmt.Sprintf("\nfuse: fio for %v on each of several files, one after the other, medians of %d rounds; x1 and x4: readers; the last name is what virtnb is compared with\nbackup: whole runs of each program, one after the other, medians of at most %d rounds; ratios are how many times as fast, or how many times less, virtnb is", fuseSlice, min(b.rounds, fuseRounds), min(b.rounds, backupRounds))
 }

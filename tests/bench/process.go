@@ -22,6 +22,10 @@ type process struct {
 	stderr  bytes.Buffer
 	exited  chan struct{}
 	started time.Time
+
+	// own and children are its time of the processors, and that of what it
+	// started, in seconds, when it has exited.
+	own, children float64
 }
 
 const (
@@ -40,6 +44,9 @@ func launch(env []string, program string, args ...string) (*process, error) {
 		return nil, err
 	}
 	go func() {
+		if pid := p.cmd.Process.Pid; awaitEnd(pid) == nil {
+			p.own, p.children, _ = processTime(pid)
+		}
 		_ = p.cmd.Wait()
 		close(p.exited)
 	}()

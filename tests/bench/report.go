@@ -19,6 +19,7 @@ type row struct {
 	CPUVirtnb float64 `json:"cpuVirtnb,omitempty"`
 	CPUFile   float64 `json:"cpuFile,omitempty"` // microseconds of server CPU a read
 	Goal      *goal   `json:"target,omitempty"`
+	Note      string  `json:"note,omitempty"`
 }
 
 // goal is a target, and whether it was met.
@@ -63,7 +64,7 @@ func (w row) String() string {
 	if w.Ratio != nil {
 		ratio = fmt.Sprintf("%5.2f [%.2f %.2f]", w.Ratio.Median, w.Ratio.Q1, w.Ratio.Q3)
 	}
-	s := fmt.Sprintf("%-47s %9s %9s %-7s %-18s %7s %7s  %-8s %s", w.Name, number(w.Virtnb), number(w.File), w.Unit, ratio, number(w.CPUVirtnb), number(w.CPUFile), goal, mark)
+	s := fmt.Sprintf("%-47s %9s %9s %-7s %-18s %7s %7s  %-8s %s%s", w.Name, number(w.Virtnb), number(w.File), w.Unit, ratio, number(w.CPUVirtnb), number(w.CPUFile), goal, mark, w.Note)
 	return strings.TrimRight(s, " ")
 }
 

@@ -80,13 +80,4 @@ func (s *server) cpu() (total time.Duration) {
 }
 
 // memory reads a field of /proc/PID/status, in bytes.
-func (s *server) memory(field string) float64 {
-	b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", s.cmd.Process.Pid))
-	for line := range strings.Lines(string(b)) {
-		if rest, ok := strings.CutPrefix(line, field+":"); ok {
-			kib, _ := strconv.ParseInt(strings.TrimSuffix(strings.TrimSpace(rest), " kB"), 10, 64)
-			return float64(kib << 10)
-		}
-	}
-	return 0
-}
+func (s *server) memory(field string) float64 { return processMemory(s.cmd.Process.Pid, field) }

@@ -17,7 +17,8 @@
 //
 // All state is below one directory. libvirtd and the guests live in a mount and
 // a process namespace, which the kernel clears when this process ends, however
-// it ends. Several testbeds can be up at once. It needs root.
+// it ends, and in one where the host name can be another ([Daemon.SetHostname]).
+// Several testbeds can be up at once. It needs root.
 //
 // A file system that is mounted after the start of a testbed is not seen by its
 // libvirtd and guests: mount first.
@@ -68,7 +69,7 @@ stdio_handler = "file"
 // Options say how libvirtd runs. The zero value is a usual one on a Unix socket.
 type Options struct {
 	Config     string   // more lines for libvirtd.conf
-	QemuConfig string   // more lines for qemu.conf
+	QemuConfig string   // lines for qemu.conf, in place of ours where they say another thing
 	Args       []string // more arguments of libvirtd, such as --listen
 	Setup      string   // bash, run before libvirtd in its mount namespace
 }
@@ -144,7 +145,7 @@ func (d *Daemon) writeFiles(opts Options) error {
 		"namespace.sh":      namespaceScript,
 		"setup.sh":          opts.Setup,
 		"etc/libvirtd.conf": libvirtdConf + opts.Config,
-		"etc/qemu.conf":     qemuConf + opts.QemuConfig,
+		"etc/qemu.conf":     opts.QemuConfig + qemuConf,
 	}
 	for name, content := range files {
 		if err := os.WriteFile(filepath.Join(d.root, name), []byte(content), 0o644); err != nil {
@@ -162,7 +163,7 @@ func (d *Daemon) enter(args []string) error {
 	}
 	defer log.Close()
 	cmd := exec.Command("bash", append([]string{filepath.Join(d.root, "namespace.sh"), d.root}, args...)...)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNS | syscall.CLONE_NEWPID, Setsid: true}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNS | syscall.CLONE_NEWPID | syscall.CLONE_NEWUTS, Setsid: true}
 	cmd.Stderr = log
 	control, err := cmd.StdinPipe()
 	if err != nil {
@@ -243,7 +244,18 @@ func (d *Daemon) Log() string {
 // kills the program that it runs.
 func (d *Daemon) Inside(ctx context.Context, name string, args ...string) *exec.Cmd {
 	pid := strconv.Itoa(d.cmd.Process.Pid)
-	return exec.CommandContext(ctx, "nsenter", append([]string{"--target", pid, "--mount", "--pid", "--", "setpriv", "--pdeathsig", "KILL", name}, args...)...)
+	return exec.CommandContext(ctx, "nsenter", append([]string{"--target", pid, "--mount", "--pid", "--uts", "--", "setpriv", "--pdeathsig", "KILL", name}, args...)...)
+}
+
+// SetHostname changes the name of the machine that libvirtd is on, for those
+// inside only.
+func (d *Daemon) SetHostname(name string) error {
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	if out, err := d.Inside(ctx, "hostname", name).CombinedOutput(); err != nil {
+		return fmt.Errorf("hostname %s: %w: %s", name, err, out)
+	}
+	return nil
 }
 
 // Kill ends libvirtd as a crash would. The guests run on.
