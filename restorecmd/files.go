@@ -56,14 +56,18 @@ func settleHere(ctx context.Context, name string) error {
 	return syncPath(filepath.Dir(name))
 }
 
-// syncPath makes a file or a folder durable.
+// syncPath makes a file or a folder durable. Not every file system can do that
+// with folders.
 func syncPath(name string) error {
 	f, err := os.Open(name)
 	if err != nil {
 		return err
 	}
 	defer f.Close()
-	return f.Sync()
+	if err := f.Sync(); !errors.Is(err, unix.EINVAL) {
+		return err
+	}
+	return nil
 }
 
 // vacant refuses what is there, and what an earlier restore left.
