@@ -12,6 +12,8 @@ import (
 	"path"
 	"path/filepath"
 
+	"golang.org/x/sys/unix"
+
 	"virtnb/format"
 	"virtnb/internal/host"
 )
