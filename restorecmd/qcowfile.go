@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 
 	"virtnb/internal/host"
 	"virtnb/internal/qemu"
@@ -74,11 +75,19 @@ func (r *run) createQcow(ctx context.Context, path string, o qcowOptions, img ov
 // hide lets only the owner read a new image: qemu-img lets everybody. Not every
 // file system knows owners.
 func (r *run) hide(ctx context.Context, path, dataFile string) {
-	argv := []string{"chmod", "600", "--", path + partialSuffix}
+	names := []string{path + partialSuffix}
 	if dataFile != "" {
-		argv = append(argv, dataFile)
+		names = append(names, dataFile)
 	}
-	if _, err := r.host.Run(ctx, argv); err != nil {
+	var err error
+	if _, local := r.host.(host.Local); local {
+		for _, name := range names {
+			err = errors.Join(err, os.Chmod(name, 0o600))
+		}
+	} else {
+		_, err = r.host.Run(ctx, append([]string{"chmod", "600", "--"}, names...))
+	}
+	if err != nil {
 		r.log.Warn(fmt.Sprintf("Other users may be able to read [%s]: %v", path, err))
 	}
 }
