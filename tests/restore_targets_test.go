@@ -409,3 +409,52 @@ func TestRestoreAsOrdinaryUser(t *testing.T) {
 		mine, "restore", "-i", set, "-o", out, "-c")
 	wantSame(t, "vda", contentOf(t, filepath.Join(out, "vda.qcow2"), "qcow2"), s.disks[0].now)
 }
+
+// terminal is the two ends of a pseudo terminal: ours, and a program's.
+func terminal(t testing.TB) (ours, theirs *os.File) {
+	t.Helper()
+	ours, err := os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { ours.Close() })
+	if err := unix.IoctlSetPointerInt(int(ours.Fd()), unix.TIOCSPTLCK, 0); err != nil {
+		t.Fatal(err)
+	}
+	n, err := unix.IoctlGetInt(int(ours.Fd()), unix.TIOCGPTN)
+	if err != nil {
+		t.Fatal(err)
+	}
+	theirs, err = os.OpenFile(fmt.Sprint("/dev/pts/", n), os.O_RDWR|unix.O_NOCTTY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { theirs.Close() })
+	return ours, theirs
+}
+
+// Who sits at a terminal is asked before a device is overwritten.
+func TestRestoreAsksBeforeItOverwritesDevices(t *testing.T) {
+	s := restoreSet(t)
+	d := s.disks[0]
+	for answer, status := range map[string]int{"yes\n": 0, "no\n": 1, "y\n": 1, "\n": 1, "\x04": 1} {
+		dev, behind := loopDevice(t, 8<<20)
+		ours, theirs := terminal(t)
+		cmd := restoreCommand(t, "-i", s.dir, "-o", dev, "-d", "vda")
+		var errOut bytes.Buffer
+		cmd.Stdin, cmd.Stderr = theirs, &errOut
+		if _, err := ours.WriteString(answer); err != nil {
+			t.Fatal(err)
+		}
+		_ = cmd.Run()
+		wantText(t, errOut.String(), "Everything on "+dev+" will be overwritten with disk vda of 8.0 MiB. Go on? Type yes: ")
+		if got := cmd.ProcessState.ExitCode(); got != status {
+			t.Errorf("%q: status %d, want %d\n%s", answer, got, status, &errOut)
+		}
+		want := bytes.Repeat([]byte{0xee}, 8<<20)
+		if status == 0 {
+			want = d.now
+		}
+		wantSame(t, fmt.Sprintf("the device after %q", answer), readFile(t, behind), want)
+	}
+}

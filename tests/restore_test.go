@@ -450,3 +450,26 @@ func TestRestoreUnderThePeersName(t *testing.T) {
 		t.Errorf("status %d of an option that the other program does not have", cmd.ProcessState.ExitCode())
 	}
 }
+
+// A full in the place of an incremental begins anew: what is zero in it is not
+// what an older saveset had there.
+func TestRestoreOfFullWithinChain(t *testing.T) {
+	dir := t.TempDir()
+	for _, set := range []string{"03-chain", "04-fallback-full"} {
+		for _, name := range namesIn(t, vector(set)) {
+			if strings.HasSuffix(name, ".data") || strings.HasSuffix(name, ".xml") || strings.HasSuffix(name, ".json") {
+				writeFile(t, filepath.Join(dir, name), readFile(t, filepath.Join(vector(set), name)))
+			}
+		}
+	}
+	for point, want := range map[string]string{
+		"latest":          "d6aaa9c1c91295e509a11adaa469fab07568d5df6c07f6f24c3e2ad382bc2d67",
+		"virtnbdbackup.4": "c9483615a7988ad7f1095250a320f5f65198c79c6edbe98b1737b595060d433d",
+	} {
+		out := t.TempDir()
+		mustRestore(t, "-i", dir, "-o", out, "-u", point)
+		if sum := sha256Of(contentOf(t, filepath.Join(out, "v.qcow2"), "qcow2")); sum != want {
+			t.Errorf("%s: sum %s, want %s", point, sum, want)
+		}
+	}
+}
