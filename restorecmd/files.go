@@ -12,6 +12,8 @@ import (
 	"path"
 	"path/filepath"
 
+	"golang.org/x/sys/unix"
+
 	"virtnb/format"
 	"virtnb/internal/host"
 )
@@ -56,14 +58,18 @@ func settleHere(ctx context.Context, name string) error {
 	return syncPath(filepath.Dir(name))
 }
 
-// syncPath makes a file or a folder durable.
+// syncPath makes a file or a folder durable. Not every file system can do that
+// with folders.
 func syncPath(name string) error {
 	f, err := os.Open(name)
 	if err != nil {
 		return err
 	}
 	defer f.Close()
-	return f.Sync()
+	if err := f.Sync(); !errors.Is(err, unix.EINVAL) {
+		return err
+	}
+	return nil
 }
 
 // vacant refuses what is there, and what an earlier restore left.

@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 
 	"virtnb/internal/host"
 	"virtnb/internal/qemu"
@@ -48,10 +49,7 @@ func (r *run) createQcow(ctx context.Context, path string, o qcowOptions, img ov
 	if err := qemu.Create(ctx, r.host, path+partialSuffix, create); err != nil {
 		return nil, err
 	}
-	if err := r.hide(ctx, path, create.DataFile); err != nil {
-		q.Abort()
-		return nil, err
-	}
+	r.hide(ctx, path, create.DataFile)
 	if r.far == "" && !o.compress && create.Preallocation == "" {
 		d, err := openDirect(path, img)
 		switch {
@@ -73,14 +71,16 @@ func (r *run) createQcow(ctx context.Context, path string, o qcowOptions, img ov
 	return q, nil
 }
 
-// hide lets only the owner read a new image: qemu-img lets everybody.
-func (r *run) hide(ctx context.Context, path, dataFile string) error {
+// hide lets only the owner read a new image: qemu-img lets everybody. Not every
+// file system knows owners.
+func (r *run) hide(ctx context.Context, path, dataFile string) {
 	argv := []string{"chmod", "600", "--", path + partialSuffix}
 	if dataFile != "" {
 		argv = append(argv, dataFile)
 	}
-	_, err := r.host.Run(ctx, argv)
-	return err
+	if _, err := r.host.Run(ctx, argv); err != nil {
+		r.log.Warn(fmt.Sprintf("Other users may be able to read [%s]: %v", path, err))
+	}
 }
 
 // clusterSize is the unit of an image.
