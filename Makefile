@@ -96,6 +96,8 @@ PLUGINDIR = $(shell pkg-config --variable=plugindir nbdkit)
 
 # The programs whose place virtnb takes when it is called by their names.
 PEERS := virtnbdbackup virtnbdrestore virtnbdmap
+# The commands that share a man page.
+RECOVER := boot recoveries resume promote discard
 
 # What is built is installed as it is: root may have no Go in its PATH.
 BUILT := bin/virtnb bin/virtnb-plugin.so bin/nbdkit-virtnb-plugin.so
@@ -110,12 +112,14 @@ install:
 	install -m 755 bin/nbdkit-virtnb-plugin.so bin/virtnb-plugin.so $(DESTDIR)$(PLUGINDIR)/
 	install -m 644 docs/*.1 $(DESTDIR)$(PREFIX)/share/man/man1/
 	for p in $(PEERS); do ln -sf virtnb-$${p#virtnbd}.1 $(DESTDIR)$(PREFIX)/share/man/man1/$$p.1; done
+	for c in $(RECOVER); do ln -sf virtnb-recover.1 $(DESTDIR)$(PREFIX)/share/man/man1/virtnb-$$c.1; done
 	install -m 644 README.md LICENSE nbdkit-virtnb.conf $(DESTDIR)$(PREFIX)/share/doc/virtnb/
 
 uninstall:
 	rm -f $(DESTDIR)$(PREFIX)/bin/virtnb $(DESTDIR)$(SBINDIR)/mount.fuse.virtnb
 	rm -f $(DESTDIR)$(PLUGINDIR)/nbdkit-virtnb-plugin.so $(DESTDIR)$(PLUGINDIR)/virtnb-plugin.so
 	for p in $(PEERS); do rm -f $(DESTDIR)$(PREFIX)/bin/$$p $(DESTDIR)$(PREFIX)/share/man/man1/$$p.1; done
+	for c in $(RECOVER); do rm -f $(DESTDIR)$(PREFIX)/share/man/man1/virtnb-$$c.1; done
 	for p in docs/*.1; do rm -f $(DESTDIR)$(PREFIX)/share/man/man1/$${p#docs/}; done
 	rm -rf $(DESTDIR)$(PREFIX)/share/doc/virtnb
 

@@ -26,7 +26,7 @@ func settle(ctx context.Context, h host.Host, name string) error {
 		return err
 	}
 	if _, local := h.(host.Local); local {
-		return settleHere(name)
+		return settleHere(ctx, name)
 	}
 	for _, argv := range [][]string{
 		{"sync", name + partialSuffix},
@@ -43,9 +43,12 @@ func settle(ctx context.Context, h host.Host, name string) error {
 	return nil
 }
 
-func settleHere(name string) error {
+func settleHere(ctx context.Context, name string) error {
 	if err := syncPath(name + partialSuffix); err != nil {
 		return err
+	}
+	if ctx.Err() != nil { // that may have taken long
+		return context.Cause(ctx)
 	}
 	if err := os.Rename(name+partialSuffix, name); err != nil {
 		return err

@@ -48,6 +48,10 @@ func (r *run) createQcow(ctx context.Context, path string, o qcowOptions, img ov
 	if err := qemu.Create(ctx, r.host, path+partialSuffix, create); err != nil {
 		return nil, err
 	}
+	if err := r.hide(ctx, path, create.DataFile); err != nil {
+		q.Abort()
+		return nil, err
+	}
 	if r.far == "" && !o.compress && create.Preallocation == "" {
 		d, err := openDirect(path, img)
 		switch {
@@ -67,6 +71,16 @@ func (r *run) createQcow(ctx context.Context, path string, o qcowOptions, img ov
 		return nil, err
 	}
 	return q, nil
+}
+
+// hide lets only the owner read a new image: qemu-img lets everybody.
+func (r *run) hide(ctx context.Context, path, dataFile string) error {
+	argv := []string{"chmod", "600", "--", path + partialSuffix}
+	if dataFile != "" {
+		argv = append(argv, dataFile)
+	}
+	_, err := r.host.Run(ctx, argv)
+	return err
 }
 
 // clusterSize is the unit of an image.

@@ -309,23 +309,34 @@ func TestRestoreWithoutSpace(t *testing.T) {
 	}
 }
 
-// heldRestore starts a restore and returns when its image is there.
+// heldRestore starts a restore and stops it while its image is incomplete. One
+// that was too fast is done again.
 func heldRestore(t *testing.T, s *interopSet, out string) *exec.Cmd {
 	t.Helper()
-	cmd := restoreCommand(t, "-i", s.dir, "-o", out)
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	partial := filepath.Join(out, "vda.qcow2.partial")
-	for deadline := time.Now().Add(nbdPatience); ; time.Sleep(time.Millisecond) {
-		if _, err := os.Stat(partial); err == nil {
-			break
+	image := filepath.Join(out, "vda.qcow2")
+	for deadline := time.Now().Add(nbdPatience); ; {
+		cmd := restoreCommand(t, "-i", s.dir, "-o", out)
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
 		}
+		for !exists(image) && !exists(image+".partial") && time.Now().Before(deadline) {
+			time.Sleep(time.Millisecond)
+		}
+		if err := cmd.Process.Signal(syscall.SIGSTOP); err != nil {
+			t.Fatal(err)
+		}
+		if exists(image+".partial") && !exists(image) {
+			return cmd
+		}
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
 		if time.Now().After(deadline) {
-			t.Fatal("no image appears")
+			t.Fatal("no restore could be caught")
+		}
+		for _, name := range namesIn(t, out) {
+			remove(t, filepath.Join(out, name))
 		}
 	}
-	return cmd
 }
 
 // bigSet takes long enough to restore to be caught at it.
@@ -362,8 +373,10 @@ func TestRestoreInterrupted(t *testing.T) {
 	for _, sig := range []os.Signal{os.Interrupt, syscall.SIGTERM} {
 		out := t.TempDir()
 		cmd := heldRestore(t, s, out)
-		if err := cmd.Process.Signal(sig); err != nil {
-			t.Fatal(err)
+		for _, sig := range []os.Signal{sig, syscall.SIGCONT} {
+			if err := cmd.Process.Signal(sig); err != nil {
+				t.Fatal(err)
+			}
 		}
 		if err := cmd.Wait(); cmd.ProcessState.ExitCode() != 1 {
 			t.Errorf("%v: %v, want status 1", sig, err)

@@ -51,7 +51,12 @@ func program(t *testing.T) string {
 // newSite starts a libvirt and a guest.
 func newSite(t *testing.T, opts testbed.GuestOptions) *site {
 	t.Helper()
-	daemon := testbed.New(t, testbed.Options{})
+	return newSiteAt(t, testbed.New(t, testbed.Options{}), opts)
+}
+
+// newSiteAt starts a guest of that libvirt.
+func newSiteAt(t *testing.T, daemon *testbed.Daemon, opts testbed.GuestOptions) *site {
+	t.Helper()
 	guest, err := daemon.Guest(opts)
 	if err != nil {
 		t.Fatal(err)

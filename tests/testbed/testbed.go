@@ -56,10 +56,7 @@ unix_sock_rw_perms = "0777"
 `
 
 // With stdio_handler "file" no virtlogd is needed.
-const qemuConf = `user = "root"
-group = "root"
-dynamic_ownership = 0
-remember_owner = 0
+const qemuConf = `remember_owner = 0
 security_driver = "none"
 cgroup_controllers = [ ]
 namespaces = [ ]
@@ -70,6 +67,7 @@ stdio_handler = "file"
 type Options struct {
 	Config     string   // more lines for libvirtd.conf
 	QemuConfig string   // lines for qemu.conf, in place of ours where they say another thing
+	QemuUser   string   // whom QEMU runs as, who gets the files that it opens; default root
 	Args       []string // more arguments of libvirtd, such as --listen
 	Setup      string   // bash, run before libvirtd in its mount namespace
 }
@@ -136,6 +134,11 @@ func (d *Daemon) start(ctx context.Context, opts Options) error {
 
 // writeFiles makes the folders and configuration below the root.
 func (d *Daemon) writeFiles(opts Options) error {
+	if opts.QemuUser != "" { // who has to get at the images
+		if err := os.Chmod(d.root, 0o711); err != nil {
+			return err
+		}
+	}
 	for _, dir := range []string{"etc", "lib", "run", "log", "cache", "img"} {
 		if err := os.Mkdir(filepath.Join(d.root, dir), 0o755); err != nil {
 			return err
@@ -145,7 +148,7 @@ func (d *Daemon) writeFiles(opts Options) error {
 		"namespace.sh":      namespaceScript,
 		"setup.sh":          opts.Setup,
 		"etc/libvirtd.conf": libvirtdConf + opts.Config,
-		"etc/qemu.conf":     opts.QemuConfig + qemuConf,
+		"etc/qemu.conf":     opts.QemuConfig + opts.owner() + qemuConf,
 	}
 	for name, content := range files {
 		if err := os.WriteFile(filepath.Join(d.root, name), []byte(content), 0o644); err != nil {
@@ -153,6 +156,14 @@ func (d *Daemon) writeFiles(opts Options) error {
 		}
 	}
 	return nil
+}
+
+// owner is whom QEMU runs as.
+func (o Options) owner() string {
+	if o.QemuUser == "" {
+		return "user = \"root\"\ngroup = \"root\"\ndynamic_ownership = 0\n"
+	}
+	return fmt.Sprintf("user = %q\ngroup = %[1]q\ndynamic_ownership = 1\n", o.QemuUser)
 }
 
 // enter starts the namespace's first process and waits until it is ready.
