@@ -27,7 +27,7 @@ const (
 var backupPlans = []backupPlan{
 	{1, backupRuns, 64 << 10, backupRounds, true},
 	{3, backupRuns, 64 << 10, backupRounds, true},
-	{1, 1_000_000, page, 1, false},
+	{1, 1_000_000, page, 2, false},
 }
 
 // memoryBound is that of data on its way, which is virtnb's default, and of
