@@ -18,7 +18,7 @@ MOUNT_PACKAGES := fuse3
 # A libvirt and guests of its own: no service is started, none has to run.
 GUEST_PACKAGES := libvirt-daemon libvirt-daemon-driver-qemu libvirt-clients qemu-system-x86 qemu-utils
 DEMO_PACKAGES  := $(GUEST_PACKAGES) libnbd-bin e2fsprogs
-TEST_PACKAGES  := $(GUEST_PACKAGES) virtnbdbackup e2fsprogs xfsprogs fdisk mount man-db fio rsync unzip openssh-server openssh-client netcat-openbsd libxml2-utils lvm2 sasl2-bin libsasl2-modules libsasl2-modules-db gnutls-bin
+TEST_PACKAGES  := $(GUEST_PACKAGES) virtnbdbackup e2fsprogs xfsprogs fdisk mount man-db fio rsync unzip openssh-server openssh-client netcat-openbsd libxml2-utils lvm2 sasl2-bin libsasl2-modules libsasl2-modules-db gnutls-bin swtpm-tools gddrescue
 BENCH_PACKAGES := $(GUEST_PACKAGES) virtnbdbackup python3-lz4 fio fuse3 qemu-system-common libnbd-bin
 
 MODULES := . bindings/nbdkit bindings/libnbd bindings/libvirt
@@ -95,7 +95,9 @@ SBINDIR := /sbin
 PLUGINDIR = $(shell pkg-config --variable=plugindir nbdkit)
 
 # The programs whose place virtnb takes when it is called by their names.
-PEERS := virtnbdbackup
+PEERS := virtnbdbackup virtnbdrestore virtnbdmap
+# The commands that share a man page.
+RECOVER := boot recoveries resume promote discard
 
 # What is built is installed as it is: root may have no Go in its PATH.
 BUILT := bin/virtnb bin/virtnb-plugin.so bin/nbdkit-virtnb-plugin.so
@@ -110,12 +112,14 @@ install:
 	install -m 755 bin/nbdkit-virtnb-plugin.so bin/virtnb-plugin.so $(DESTDIR)$(PLUGINDIR)/
 	install -m 644 docs/*.1 $(DESTDIR)$(PREFIX)/share/man/man1/
 	for p in $(PEERS); do ln -sf virtnb-$${p#virtnbd}.1 $(DESTDIR)$(PREFIX)/share/man/man1/$$p.1; done
+	for c in $(RECOVER); do ln -sf virtnb-recover.1 $(DESTDIR)$(PREFIX)/share/man/man1/virtnb-$$c.1; done
 	install -m 644 README.md LICENSE nbdkit-virtnb.conf $(DESTDIR)$(PREFIX)/share/doc/virtnb/
 
 uninstall:
 	rm -f $(DESTDIR)$(PREFIX)/bin/virtnb $(DESTDIR)$(SBINDIR)/mount.fuse.virtnb
 	rm -f $(DESTDIR)$(PLUGINDIR)/nbdkit-virtnb-plugin.so $(DESTDIR)$(PLUGINDIR)/virtnb-plugin.so
 	for p in $(PEERS); do rm -f $(DESTDIR)$(PREFIX)/bin/$$p $(DESTDIR)$(PREFIX)/share/man/man1/$$p.1; done
+	for c in $(RECOVER); do rm -f $(DESTDIR)$(PREFIX)/share/man/man1/virtnb-$$c.1; done
 	for p in docs/*.1; do rm -f $(DESTDIR)$(PREFIX)/share/man/man1/$${p#docs/}; done
 	rm -rf $(DESTDIR)$(PREFIX)/share/doc/virtnb
 

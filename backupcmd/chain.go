@@ -134,6 +134,23 @@ func (t *target) savedCheckpointText(name string) ([]byte, error) {
 	return os.ReadFile(path)
 }
 
+// lostSuffix is behind the names of checkpoints' files whose bitmaps lack changes.
+const lostSuffix = ".lost"
+
+// disown puts the configuration of a checkpoint aside, without which it is not
+// the set's any more: its bitmaps, which may be there, are not gone on from.
+func (t *target) disown(name string) error {
+	if name == "" {
+		return nil
+	}
+	for _, path := range []string{t.checkpointFile(name), filepath.Join(t.dir, checkpointFolder, name+".xml")} {
+		if err := os.Rename(path, path+lostSuffix); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
+}
+
 func (t *target) savedCheckpoint(name string) (info domainxml.Checkpoint, err error) {
 	text, err := t.savedCheckpointText(name)
 	if err != nil {
@@ -189,10 +206,7 @@ func (r *run) redefineOne(text []byte) error {
 	if xmlErr != nil {
 		return err
 	}
-	if define(alone) == nil {
-		return nil
-	}
-	return err
+	return define(alone)
 }
 
 // deleteCheckpoint deletes a checkpoint of the domain, by which its bitmap is
@@ -245,7 +259,9 @@ func (r *run) makeRoom(ctx context.Context, known []domainxml.Checkpoint, c chai
 	for _, name := range c.stray {
 		r.log.Warn(fmt.Sprintf("Removing checkpoint [%s], of which there is no backup: one that failed left it behind", name))
 		if err := r.deleteCheckpoint(name); err != nil {
-			return nil, err
+			if err := r.abandonStray(name, err); err != nil {
+				return nil, err
+			}
 		}
 	}
 	if !r.plan.creates {
@@ -253,6 +269,11 @@ func (r *run) makeRoom(ctx context.Context, known []domainxml.Checkpoint, c chai
 	}
 	for _, k := range known {
 		if err := waitForSecondAfter(ctx, k.Created); err != nil {
+			return nil, err
+		}
+	}
+	for _, name := range r.staleBitmaps(known) {
+		if err := r.removeStaleBitmaps(name); err != nil {
 			return nil, err
 		}
 	}
@@ -264,6 +285,19 @@ func (r *run) makeRoom(ctx context.Context, known []domainxml.Checkpoint, c chai
 		}
 	}
 	return retired, nil
+}
+
+// abandonStray lets go of a checkpoint whose bitmaps are broken, and with it of
+// what the one before it knows: that may lack the changes since.
+func (r *run) abandonStray(name string, why error) error {
+	if err := r.forgetCheckpoint(name); err != nil {
+		return errors.Join(why, err)
+	}
+	r.chain.valid = false
+	for i := range r.disks {
+		r.saveWhole(&r.disks[i], fmt.Sprintf("checkpoint %s cannot be merged into that before it: %v", name, why))
+	}
+	return nil
 }
 
 // waitForSecondAfter waits until a checkpoint that is made now is younger than

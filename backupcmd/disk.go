@@ -71,7 +71,7 @@ func (r *run) logDisk(d disk) *slog.Logger { return r.log.With(logfile.ThreadKey
 // copyDisk saves one disk.
 func (r *run) copyDisk(ctx context.Context, d disk, number int, memory int64, out output) (res diskResult, err error) {
 	start := time.Now()
-	at := endpoint{}
+	from := r.server
 	if r.plan.offline {
 		server, err := r.serveOffline(ctx, d, number)
 		if err != nil {
@@ -81,20 +81,21 @@ func (r *run) copyDisk(ctx context.Context, d disk, number int, memory int64, ou
 			r.logDisk(d).Info("Stopping NBD Service.")
 			err = errors.Join(err, server.close())
 		}()
-		at = server.reach
-	} else {
-		at = r.server.reach
+		from = &server.server
 	}
-	client, err := nbd.Connect(ctx, r.nbdOptions(at, d))
-	if err != nil {
+	if err := r.probe(ctx, from); err != nil {
 		return res, err
+	}
+	client, err := nbd.Connect(ctx, r.nbdOptions(from.reach, d))
+	if err != nil {
+		return res, r.explain(from, err)
 	}
 	defer client.Close()
 	s := &source{r: r, disk: d, client: client, memory: memory, bar: r.ui.display.Disk(d.Target, client.Size())}
 	st, err := out.save(ctx, s)
 	if err != nil {
 		s.bar.Fail()
-		return res, err
+		return res, r.explain(from, err)
 	}
 	s.bar.Finish()
 	r.reportDisk(d, st, client.Size())

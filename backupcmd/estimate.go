@@ -3,6 +3,8 @@
 package backupcmd
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -10,17 +12,18 @@ import (
 
 	"virtnb/format"
 	"virtnb/internal/domainxml"
+	"virtnb/internal/nbd"
 )
 
 // estimate does what --printonly and --threshold ask for. It says whether that
 // is all there is to do: with --printonly it always is.
-func (r *run) estimate() (done bool, err error) {
+func (r *run) estimate(ctx context.Context) (done bool, err error) {
 	changes := r.plan.level == format.Inc || r.plan.level == format.Diff
 	threshold := r.o.Threshold > 0 && changes && !r.plan.offline
 	if !r.o.PrintOnly && !threshold {
 		return false, nil
 	}
-	size, err := r.estimatedSize()
+	size, err := r.estimatedSize(ctx)
 	if err != nil {
 		return false, err
 	}
@@ -38,9 +41,9 @@ func (r *run) estimate() (done bool, err error) {
 
 // estimatedSize is what the disks have changed since the parent checkpoint, or
 // have allocated where they are saved whole, in bytes.
-func (r *run) estimatedSize() (size int64, err error) {
+func (r *run) estimatedSize(ctx context.Context) (size int64, err error) {
 	var changed []domainxml.CheckpointDisk
-	if r.chain.valid && slices.ContainsFunc(r.disks, func(d disk) bool { return !d.whole }) {
+	if r.chain.valid && !r.plan.offline && slices.ContainsFunc(r.disks, func(d disk) bool { return !d.whole }) {
 		text, err := r.checkpointText(r.plan.parent)
 		if err != nil {
 			return 0, err
@@ -51,7 +54,15 @@ func (r *run) estimatedSize() (size int64, err error) {
 		}
 		changed = c.Disks
 	}
-	for _, d := range r.disks {
+	for number, d := range r.disks {
+		if r.bitmapContext(d) != "" && r.plan.offline {
+			n, err := r.changedOffline(ctx, d, number)
+			if err != nil {
+				return 0, err
+			}
+			size += n
+			continue
+		}
 		i := slices.IndexFunc(changed, func(c domainxml.CheckpointDisk) bool { return c.Name == d.Target })
 		if i >= 0 && !d.whole {
 			size += changed[i].Size
@@ -64,6 +75,22 @@ func (r *run) estimatedSize() (size int64, err error) {
 		size += n
 	}
 	return size, nil
+}
+
+// changedOffline is what a disk of a domain that is off has changed: libvirt
+// knows only of running ones.
+func (r *run) changedOffline(ctx context.Context, d disk, number int) (n int64, err error) {
+	server, err := r.serveOffline(ctx, d, number)
+	if err != nil {
+		return 0, err
+	}
+	defer func() { err = errors.Join(err, server.close()) }()
+	client, err := nbd.Connect(ctx, r.nbdOptions(server.reach, d))
+	if err != nil {
+		return 0, err
+	}
+	defer client.Close()
+	return (&source{r: r, disk: d, client: client}).count(ctx)
 }
 
 func (r *run) allocated(d disk) (n int64, err error) {

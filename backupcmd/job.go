@@ -43,11 +43,25 @@ func (r *run) beginJob(ctx context.Context) error {
 		}
 		err = r.beginOnce()
 	}
+	if isStaleBitmap(err) {
+		if err := r.removeStaleBitmaps(r.plan.checkpoint); err != nil {
+			return err
+		}
+		err = r.beginOnce()
+	}
 	if err != nil {
-		return fmt.Errorf("Failed to start backup: [%w]", err)
+		return fmt.Errorf("Failed to start backup: [%w]%s", err, r.serverHint(err))
 	}
 	r.log.Debug("Backup job started.")
 	return nil
+}
+
+// serverHint says what can be done where QEMU could not listen at a port.
+func (r *run) serverHint(err error) string {
+	if !r.overTCP() || !strings.Contains(err.Error(), "nbd-server-start") {
+		return ""
+	}
+	return fmt.Sprintf("; is %s an address of that host, and the port free? Backups at the same time need different ones, see --nbd-ip and --nbd-port", r.server.at)
 }
 
 func (r *run) beginOnce() error {
@@ -67,15 +81,21 @@ func (r *run) beginWith(disks []disk, checkpointXML string) error {
 		return err
 	}
 	r.log.Debug("Backup job: " + xml)
-	return r.dom.BackupBegin(xml, checkpointXML, r.beginFlags())
+	version, err := r.conn.GetLibVersion()
+	if err != nil {
+		return err
+	}
+	return r.dom.BackupBegin(xml, checkpointXML, beginFlags(version))
 }
 
 // preservesShutdown is the release of libvirt from on which a domain that shuts
 // down can be kept until its backup is done.
 const preservesShutdown = 11_010_000
 
-func (r *run) beginFlags() libvirt.DomainBackupBeginFlags {
-	if v, err := r.conn.GetLibVersion(); err == nil && v >= preservesShutdown {
+// beginFlags are those for a libvirt of this version, which is that of the
+// daemon: it refuses flags that it does not know.
+func beginFlags(version uint32) libvirt.DomainBackupBeginFlags {
+	if version >= preservesShutdown {
 		return libvirt.DOMAIN_BACKUP_BEGIN_PRESERVE_SHUTDOWN_DOMAIN
 	}
 	return 0
@@ -112,7 +132,7 @@ func (r *run) checkpointXML() (string, error) {
 		c.Parent = ""
 	}
 	for _, d := range r.disks {
-		c.Disks = append(c.Disks, domainxml.CheckpointDisk{Name: d.Target, Skip: d.raw()})
+		c.Disks = append(c.Disks, domainxml.CheckpointDisk{Name: d.Target, Skip: !d.tracked()})
 	}
 	return domainxml.CheckpointXML(c)
 }
@@ -200,6 +220,17 @@ func waitForJobEnd(ctx context.Context, dom *libvirt.Domain) error {
 			return context.Cause(ctx)
 		}
 	}
+}
+
+// explainEnd says of a failure to read disks that the job is gone, if it is.
+func (r *run) explainEnd(err error) error {
+	if r.plan.offline {
+		return err
+	}
+	if _, running, jobErr := r.runningJob(); jobErr != nil || running {
+		return err
+	}
+	return fmt.Errorf("%w. The backup job has ended: the domain was shut down or crashed, or somebody aborted the job", err)
 }
 
 // runningJob returns the socket, or address, of the domain's backup job, and

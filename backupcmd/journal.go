@@ -46,6 +46,7 @@ type journal struct {
 
 	Socket    string   `json:"socket,omitempty"`  // of the libvirt job, which identifies it
 	Scratch   []string `json:"scratch,omitempty"` // paths of its scratch files
+	Remote    bool     `json:"remote,omitempty"`  // these are on another machine
 	StartOnly bool     `json:"startOnly,omitempty"`
 
 	Data []string `json:"data,omitempty"` // base names of savesets and images
@@ -72,8 +73,9 @@ func (j *journal) write() error {
 	return nil
 }
 
+// remove removes the journal, also the newer one that a run was killed over.
 func (j *journal) remove() error {
-	if err := removeAll(j.path()); err != nil {
+	if err := removeAll(j.path(), j.path()+partialSuffix); err != nil {
 		return fmt.Errorf("journal of the backup: %w", err)
 	}
 	return syncDir(j.target.dir)
@@ -156,6 +158,14 @@ func (j *journal) finish() error {
 	if j.Checkpoint == "" {
 		return nil
 	}
+	err := j.list()
+	if err != nil && j.CheckpointXML != "" { // to be taken back with the rest
+		_ = os.Rename(j.CheckpointXML, j.CheckpointXML+partialSuffix)
+	}
+	return err
+}
+
+func (j *journal) list() error {
 	if j.First {
 		return j.target.listCheckpoints([]string{j.Checkpoint})
 	}

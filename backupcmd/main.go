@@ -97,6 +97,7 @@ func (c *command) openLog(start time.Time, ui *ui) (*logfile.Log, error) {
 // save runs the backup and says how it went.
 func (c *command) save(ctx context.Context, r *run, l *logfile.Log) int {
 	r.log.Info(fmt.Sprintf("Version: %s Arguments: %s", c.version, strings.Join(append([]string{c.prog}, c.args...), " ")))
+	r.log.Info(fmt.Sprintf("Backup level: [%s]", c.o.Level))
 	err := c.o.Check(c.o.Level)
 	if err == nil {
 		err = r.connect(ctx)

@@ -18,7 +18,7 @@ func (r *run) saveOffline(ctx context.Context) (err error) {
 	if err := r.findOfflineChanges(ctx); err != nil {
 		return err
 	}
-	if done, err := r.estimate(); done || err != nil {
+	if done, err := r.estimate(ctx); done || err != nil {
 		return err
 	}
 	if saved, err := r.dom.HasManagedSaveImage(0); err == nil && saved {

@@ -44,6 +44,7 @@ type run struct {
 	plan       plan
 	chain      chain
 	disks      []disk
+	guest      *libvirt.DomainGuestInfo // nil: nobody told
 	server     *server
 	domainLock net.Listener
 	journal    *journal
@@ -52,13 +53,18 @@ type run struct {
 // disk is a disk that is saved.
 type disk struct {
 	domainxml.Disk
-	file    string // base name of the saveset
-	scratch string // path of the job's scratch file
-	whole   bool   // a full although the plan says incremental
+	file    string   // base name of the saveset
+	scratch string   // path of the job's scratch file
+	whole   bool     // a full although the plan says incremental
+	old     bool     // the image can have no bitmap, and is not raw
+	bitmaps []string // those in the image, not asked for with level copy
 }
 
-// raw says whether the image can have no bitmap.
+// raw says whether the image is a plain one.
 func (d disk) raw() bool { return d.Format == "raw" }
+
+// tracked says whether the image can have bitmaps, which note what changes.
+func (d disk) tracked() bool { return !d.raw() && !d.old }
 
 // save makes the backup, or whatever else the options ask for.
 func (r *run) save(ctx context.Context) error {
@@ -75,7 +81,7 @@ func (r *run) save(ctx context.Context) error {
 		return err
 	}
 	defer r.stopStarted()
-	if err := r.decide(); err != nil {
+	if err := r.decide(ctx); err != nil {
 		return err
 	}
 	if r.plan.offline {
@@ -88,7 +94,7 @@ func (r *run) save(ctx context.Context) error {
 }
 
 // decide makes the plan and chooses the disks.
-func (r *run) decide() error {
+func (r *run) decide(ctx context.Context) error {
 	s := situation{level: string(r.o.Level), zip: r.o.Zip(), now: time.Now()}
 	var err error
 	if s.content, err = r.target.content(); err != nil {
@@ -102,12 +108,15 @@ func (r *run) decide() error {
 		return err
 	}
 	s.offline = !active
-	if err := r.chooseDisks(s); err != nil {
+	if err := r.chooseDisks(ctx, s); err != nil {
+		if errors.Is(err, errNoDisks) {
+			err = errors.Join(err, r.saveWithoutDisks(ctx, s))
+		}
 		return err
 	}
-	s.onlyRaw = !hasQcow(r.disks)
+	s.onlyRaw = !hasTracked(r.disks)
 	if r.plan, err = makePlan(s, r.log); err != nil {
-		return err
+		return r.target.explain(err)
 	}
 	if err := r.o.Check(r.plan.level); err != nil {
 		return err
@@ -117,7 +126,7 @@ func (r *run) decide() error {
 
 // chooseDisks selects the disks. Raw ones depend on the level, which depends on
 // nothing that is not known here.
-func (r *run) chooseDisks(s situation) error {
+func (r *run) chooseDisks(ctx context.Context, s situation) error {
 	level := r.o.Level
 	if level == Auto {
 		level = format.Full
@@ -130,6 +139,9 @@ func (r *run) chooseDisks(s situation) error {
 		return err
 	}
 	r.disks = selected
+	if level != format.Copy {
+		r.findBitmaps(ctx)
+	}
 	r.log.Info(fmt.Sprintf("Backup will save [%d] attached disks.", len(r.disks)))
 	r.log.Info(fmt.Sprintf("Concurrent backup processes: [%d]", r.o.Workers(len(r.disks))))
 	if level := r.o.CompressLevel(); level != 0 {
@@ -138,9 +150,9 @@ func (r *run) chooseDisks(s situation) error {
 	return nil
 }
 
-func hasQcow(disks []disk) bool {
+func hasTracked(disks []disk) bool {
 	for _, d := range disks {
-		if !d.raw() {
+		if d.tracked() {
 			return true
 		}
 	}
@@ -169,7 +181,7 @@ func (r *run) nameFilesNow() error {
 	for i := range r.disks {
 		d := &r.disks[i]
 		d.file = r.plan.saveset(d.Target, d.raw())
-		d.whole = r.plan.whole || d.raw() && r.plan.parent != ""
+		d.whole = r.plan.whole || !d.tracked() && r.plan.parent != ""
 		if !r.plan.offline {
 			d.scratch = scratchName(r.o.ScratchDir, d.Target)
 		}
@@ -191,13 +203,14 @@ func (r *run) saveOnline(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	if done, err := r.estimate(); done || err != nil {
+	if done, err := r.estimate(ctx); done || err != nil {
 		return err
 	}
 	if err := r.listen(ctx); err != nil {
 		return err
 	}
 	defer r.server.close()
+	r.askGuest(ctx)
 	r.journal = r.newJournal()
 	if err := r.journal.write(); err != nil {
 		return err
@@ -233,7 +246,7 @@ func (r *run) copyAndCommit(ctx context.Context) error {
 	out := r.openOutput()
 	defer out.abort()
 	if err := r.copyDisks(ctx, out); err != nil {
-		return err
+		return r.explainEnd(err)
 	}
 	if !r.plan.offline {
 		r.log.Info("Backup jobs finished, stopping backup task.")
@@ -306,12 +319,12 @@ func hasBitmap(c domainxml.Checkpoint, target string) bool {
 
 // newJournal lists what the run is about to make.
 func (r *run) newJournal() *journal {
-	j := &journal{target: r.target, Domain: r.o.Domain, UUID: r.uuid, StartOnly: r.o.StartOnly}
+	j := &journal{target: r.target, Domain: r.o.Domain, UUID: r.uuid, StartOnly: r.o.StartOnly, Remote: r.remote()}
 	for _, d := range r.disks {
 		if !r.o.Zip() {
 			j.Data = append(j.Data, d.file)
 		}
-		if d.scratch != "" && !r.remote() {
+		if d.scratch != "" {
 			j.Scratch = append(j.Scratch, d.scratch)
 		}
 	}

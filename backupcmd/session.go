@@ -3,10 +3,14 @@
 package backupcmd
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net"
+	"net/netip"
 	"os"
+	"slices"
+	"strings"
 	"time"
 
 	"libvirt.org/go/libvirt"
@@ -22,20 +26,26 @@ import (
 const reconnectTime = 30 * time.Second
 
 // connect connects to libvirt and, where that is on another host, to that host.
+//
+// Our own connection through SSH is the first, before that of the ssh program
+// which libvirt runs: it can say what is wrong and what to do, and a host key
+// that it accepts is known to that program as well.
 func (r *run) connect(ctx context.Context) error {
+	r.host = host.Local{}
+	if err := r.connectSSH(ctx, r.o.Host.URI); err != nil {
+		return err
+	}
 	var err error
 	if r.conn, err = virt.Connect(ctx, r.virtOptions()); err != nil {
 		return fmt.Errorf("Cant connect libvirt daemon: [%w]", err)
 	}
-	r.host = host.Local{}
 	far, remote := r.conn.Remote()
 	switch {
-	case !remote:
+	case !remote || r.ssh:
 		return nil
-	case far.SSH():
-		return r.connectSSH(ctx)
-	}
-	if r.sameHost() {
+	case far.SSH(): // the URI was an alias
+		return r.connectSSH(ctx, r.conn.URI().String())
+	case r.sameHost(ctx, far.Host):
 		return nil
 	}
 	r.log.Info(fmt.Sprintf("Connecting remote system [%s]", far.Host))
@@ -45,27 +55,21 @@ func (r *run) connect(ctx context.Context) error {
 
 func (r *run) virtOptions() virt.Options {
 	h := r.o.Host
-	return virt.Options{URI: h.URI, User: h.User, Password: h.Password, KeyFile: h.SSHPrivateKey}
+	o := virt.Options{URI: h.URI, User: h.User, Password: h.Password, KeyFile: h.SSHPrivateKey, SSHUser: h.SSHUser}
+	if h.SSHPort != hostargs.DefaultSSHPort {
+		o.SSHPort = h.SSHPort
+	}
+	return o
 }
 
-// connectSSH connects to the host of the domain, for its files and its data.
-func (r *run) connectSSH(ctx context.Context) error {
-	h := r.o.Host
-	o, _, err := host.FromURI(h.URI)
-	if err != nil {
+// connectSSH connects to the host of the domain, for its files and its data,
+// where the URI is one of SSH.
+func (r *run) connectSSH(ctx context.Context, uri string) error {
+	o, remote, err := r.o.Host.SSH(uri)
+	if err != nil || !remote {
 		return err
 	}
-	if h.SSHUser != "" {
-		o.User = h.SSHUser
-	}
-	if h.SSHPort != hostargs.DefaultSSHPort {
-		o.Port = h.SSHPort
-	}
-	if h.SSHPrivateKey != "" {
-		o.KeyFile = h.SSHPrivateKey
-	}
-	o.AcceptNewKeys = o.AcceptNewKeys || h.SSHAcceptNew
-	r.log.Info(fmt.Sprintf("Connecting remote system [%s] via ssh, username: [%s]", o.Host, o.User))
+	r.log.Info(fmt.Sprintf("Connecting remote system [%s] via ssh, username: [%s]", o.Host, cmp.Or(o.User, "of the configuration of ssh")))
 	ssh, err := host.Connect(ctx, o)
 	if err != nil {
 		return fmt.Errorf("Remote backup detected but ssh session setup failed: [%w]", err)
@@ -75,11 +79,36 @@ func (r *run) connectSSH(ctx context.Context) error {
 }
 
 // sameHost says whether a libvirt that is reached through the network is on
-// this machine, so that files and sockets are, too.
-func (r *run) sameHost() bool {
+// this machine, so that files and sockets are, too. Machines can have the same
+// name, and a tunnel begins at an address of this one, so both have to fit.
+func (r *run) sameHost(ctx context.Context, address string) bool {
 	here, err := os.Hostname()
 	there, thereErr := r.conn.GetHostname()
-	return err == nil && thereErr == nil && here == there
+	return err == nil && thereErr == nil && sameName(here, there) && isHere(ctx, address)
+}
+
+// sameName compares the kernel's name of this machine with libvirt's of its
+// own, which has the domain where the resolver knows one.
+func sameName(here, there string) bool {
+	return here == there || strings.HasPrefix(there, here+".")
+}
+
+// isHere says whether all addresses of a name are those of this machine.
+func isHere(ctx context.Context, name string) bool {
+	addresses, err := net.DefaultResolver.LookupNetIP(ctx, "ip", name)
+	if err != nil {
+		return false
+	}
+	ours, err := net.InterfaceAddrs()
+	if err != nil {
+		return false
+	}
+	return len(addresses) > 0 && !slices.ContainsFunc(addresses, func(a netip.Addr) bool {
+		return !a.IsLoopback() && !slices.ContainsFunc(ours, func(o net.Addr) bool {
+			p, err := netip.ParsePrefix(o.String())
+			return err == nil && p.Addr() == a.Unmap().WithZone("")
+		})
+	})
 }
 
 // remote says whether the domain's files are on another machine.

@@ -6,7 +6,6 @@ import (
 	"archive/tar"
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -17,8 +16,6 @@ import (
 	"slices"
 	"strings"
 	"syscall"
-
-	"libvirt.org/go/libvirt"
 
 	"virtnb/format"
 	"virtnb/internal/domainxml"
@@ -58,8 +55,11 @@ func (r *run) sideFileList() []sideFile {
 	if on, err := r.dom.GetAutostart(); err == nil && on {
 		list = append(list, sideFile{r.target.path("autostart." + r.plan.ident()), r.saveAutostart})
 	}
-	if !r.plan.offline {
+	if r.guest != nil {
 		list = append(list, sideFile{r.target.path("osinfo." + r.plan.ident()), r.saveGuestInfo})
+		for _, drive := range encryptable(r.guest) {
+			list = append(list, sideFile{r.target.path("bitlocker.recovery.key." + drive + "." + r.plan.ident()), r.saveBitLockerKeys(drive)})
+		}
 	}
 	for _, t := range r.xml.TPMs() {
 		if t.Emulated() {
@@ -89,6 +89,26 @@ func (r *run) saveSideFiles(ctx context.Context, out output) error {
 		}
 		if vacant(f.path) != nil {
 			out.addSide(f.path)
+		}
+	}
+	return nil
+}
+
+// saveWithoutDisks saves the domain's configuration, and what it boots with,
+// where no disk can be saved: as that of a copy, as virtnbdbackup does. Files of
+// a copy that is there stay as they are.
+func (r *run) saveWithoutDisks(ctx context.Context, s situation) error {
+	if s.zip || r.o.PrintOnly || r.o.StartOnly {
+		return nil
+	}
+	r.plan = plan{level: format.Copy, offline: s.offline, date: s.now}
+	list := append([]sideFile{{r.target.path("vmconfig." + r.plan.ident() + ".xml"), r.saveConfig}}, r.bootFiles()...)
+	for _, f := range list {
+		if vacant(f.path) != nil {
+			continue
+		}
+		if err := f.save(ctx, f.path); err != nil {
+			return err
 		}
 	}
 	return nil
@@ -156,58 +176,6 @@ func (r *run) saveImageInfo(d disk) func(context.Context, string) error {
 func (r *run) saveAutostart(_ context.Context, to string) error {
 	r.log.Info("Autostart setting configured for virtual machine.")
 	return writeFile(to, []byte("True"))
-}
-
-// saveGuestInfo saves what the guest's agent tells, where there is one.
-func (r *run) saveGuestInfo(_ context.Context, to string) error {
-	info, err := r.dom.GetGuestInfo(0, 0)
-	if err != nil {
-		r.log.Debug(fmt.Sprintf("No guest information: %v", err))
-		return nil
-	}
-	text, err := json.MarshalIndent(guestInfoMap(info), "", "    ")
-	if err != nil {
-		return err
-	}
-	r.log.Info(fmt.Sprintf("Saving guest information to: [%s]", to))
-	return writeFile(to, text)
-}
-
-// guestInfoMap has the names of libvirt's typed parameters.
-func guestInfoMap(g *libvirt.DomainGuestInfo) map[string]any {
-	m := map[string]any{}
-	put := func(set bool, name string, value any) {
-		if set {
-			m[name] = value
-		}
-	}
-	if o := g.OS; o != nil {
-		put(o.IDSet, "os.id", o.ID)
-		put(o.NameSet, "os.name", o.Name)
-		put(o.PrettyNameSet, "os.pretty-name", o.PrettyName)
-		put(o.VersionSet, "os.version", o.Version)
-		put(o.VersionIDSet, "os.version-id", o.VersionID)
-		put(o.MachineSet, "os.machine", o.Machine)
-		put(o.VariantSet, "os.variant", o.Variant)
-		put(o.VariantIDSet, "os.variant-id", o.VariantID)
-		put(o.KernelReleaseSet, "os.kernel-release", o.KernelRelease)
-		put(o.KernelVersionSet, "os.kernel-version", o.KernelVersion)
-	}
-	if z := g.TimeZone; z != nil {
-		put(z.NameSet, "timezone.name", z.Name)
-		put(z.OffsetSet, "timezone.offset", z.Offset)
-	}
-	put(g.HostnameSet, "hostname", g.Hostname)
-	put(len(g.FileSystems) > 0, "fs.count", len(g.FileSystems))
-	for i, f := range g.FileSystems {
-		at := fmt.Sprintf("fs.%d.", i)
-		put(f.MountPointSet, at+"mountpoint", f.MountPoint)
-		put(f.NameSet, at+"name", f.Name)
-		put(f.FSTypeSet, at+"fstype", f.FSType)
-		put(f.TotalBytesSet, at+"total-bytes", f.TotalBytes)
-		put(f.UsedBytesSet, at+"used-bytes", f.UsedBytes)
-	}
-	return m
 }
 
 // swtpmFolder is where libvirt has the state of emulated TPMs.

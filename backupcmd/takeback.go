@@ -6,9 +6,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
+	"path"
 	"path/filepath"
 	"time"
+
+	"libvirt.org/go/libvirt"
 
 	"virtnb/internal/qemu"
 )
@@ -40,8 +44,8 @@ func (r *run) takeBack(ctx context.Context) error {
 		}
 		return err
 	}
-	if j.Domain != r.o.Domain {
-		return fmt.Errorf("folder %s has an unfinished backup of domain %s: run a backup of that domain into it first", r.target.dir, j.Domain)
+	if err := r.adopt(j); err != nil {
+		return err
 	}
 	if j.complete() {
 		r.log.Warn("The last backup into this folder was complete, but ended before it was entered: entering it.")
@@ -49,6 +53,24 @@ func (r *run) takeBack(ctx context.Context) error {
 	}
 	r.log.Warn("The last backup into this folder did not end: taking back what it left behind.")
 	return r.rollBack(ctx, j)
+}
+
+// adopt sees whether the journal of a run is ours to follow: it is that of our
+// domain, which may have been renamed since, or of one that is no more.
+func (r *run) adopt(j *journal) error {
+	if j.Domain != r.o.Domain && j.UUID != r.uuid {
+		dom, err := r.conn.LookupDomainByUUIDString(j.UUID)
+		if err == nil {
+			_ = dom.Free()
+		}
+		if !errors.Is(err, libvirt.ERR_NO_DOMAIN) {
+			return fmt.Errorf("folder %s has an unfinished backup of domain %s: run a backup of that domain into it first", r.target.dir, j.Domain)
+		}
+	}
+	t := *r.target
+	t.domain = j.Domain // whose list of checkpoints it is about
+	j.target = &t
+	return nil
 }
 
 // rollBack ends the job of a run, deletes its checkpoint and its files. What
@@ -62,7 +84,7 @@ func (r *run) rollBack(ctx context.Context, j *journal) error {
 			return err
 		}
 	}
-	return errors.Join(j.removeFiles(), removeAll(j.leftovers()...), j.remove())
+	return errors.Join(j.removeFiles(), r.removeLeftovers(j), j.remove())
 }
 
 // endOwnJob ends the job of the run that wrote the journal. Another one is not
@@ -77,6 +99,27 @@ func (r *run) endOwnJob(ctx context.Context, j *journal) error {
 	}
 	r.log.Info("Stopping domain jobs")
 	return r.endJob(ctx)
+}
+
+// removeLeftovers removes them. Those of another machine, which may be out of
+// reach by now, are no reason to fail.
+func (r *run) removeLeftovers(j *journal) error {
+	if !j.Remote {
+		return removeAll(j.leftovers()...)
+	}
+	if !r.overSSH() {
+		return nil
+	}
+	list := j.Scratch
+	if path.IsAbs(j.Socket) {
+		list = append(list, j.Socket)
+	}
+	for _, p := range list {
+		if err := r.host.Remove(p); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			r.log.Debug(fmt.Sprintf("%s may be left on %s: %v", p, r.host, err))
+		}
+	}
+	return nil
 }
 
 // leftovers are files that QEMU makes for the job, and removes if it lives.
@@ -120,7 +163,7 @@ func (r *run) takeCheckpointBack(ctx context.Context, j *journal) error {
 			return err
 		}
 	}
-	return nil
+	return j.target.disown(j.Parent)
 }
 
 func (r *run) stillThere(checkpoint string) bool {
@@ -140,6 +183,12 @@ func (r *run) stillThere(checkpoint string) bool {
 // when a checkpoint of a running one is deleted.
 func (r *run) mergeOffline(ctx context.Context, j *journal) error {
 	for _, d := range r.xml.Disks() {
+		if d.Type == "volume" {
+			var err error
+			if d.Path, err = r.volumePath(d.Pool, d.Volume); err != nil {
+				return fmt.Errorf("disk %s: %w", d.Target, err)
+			}
+		}
 		if d.Path == "" || d.Format != "qcow2" {
 			continue
 		}
@@ -208,20 +257,30 @@ func (r *run) kill(ctx context.Context) error {
 }
 
 // enter makes a complete backup count, and then lets go of what it replaces.
+// What goes wrong with that is no failure of the backup, which counts by then.
 func (r *run) enter(j *journal) error {
 	if err := j.finish(); err != nil {
 		return err
 	}
 	crashPoint("entered")
+	if j.UUID == r.uuid { // else it is of a domain that is no more
+		r.discardRetired(j)
+	}
+	if j.Checkpoint != "" && (len(j.Retired) > 0 || j.Parent == "") {
+		r.forgetSaved(j)
+	}
+	if err := errors.Join(r.removeLeftovers(j), j.remove()); err != nil {
+		r.log.Warn(fmt.Sprintf("The backup is complete, but not all that it needed meanwhile can be removed: %v", err))
+	}
+	return nil
+}
+
+func (r *run) discardRetired(j *journal) {
 	for _, name := range j.Retired {
 		if err := r.discardCheckpoint(name); err != nil {
 			r.log.Warn(fmt.Sprintf("Checkpoint [%s] of an earlier chain cannot be removed: %v", name, err))
 		}
 	}
-	if len(j.Retired) > 0 || j.Parent == "" {
-		r.forgetSaved(j)
-	}
-	return errors.Join(removeAll(j.leftovers()...), j.remove())
 }
 
 // forgetSaved removes the saved configurations of checkpoints that a new chain
@@ -235,9 +294,8 @@ func (r *run) forgetSaved(j *journal) {
 	for _, n := range names {
 		keep[n+".xml"] = true
 	}
-	saved, _ := filepath.Glob(filepath.Join(j.target.checkpointDir, checkpointPrefix+"*.xml"))
-	for _, path := range saved {
-		if !keep[filepath.Base(path)] {
+	for _, name := range namesIn(j.target.checkpointDir, checkpointPrefix, ".xml") {
+		if path := filepath.Join(j.target.checkpointDir, name); !keep[name] {
 			r.log.Debug("Remove checkpoint file: " + path)
 			_ = removeAll(path)
 		}

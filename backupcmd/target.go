@@ -144,6 +144,32 @@ func (t *target) checkpoints() ([]string, error) {
 	return names, nil
 }
 
+// explain adds to errNoCheckpoints what a person would look for next: the folder
+// of another domain, or of one that has been renamed.
+func (t *target) explain(err error) error {
+	lists := namesIn(t.dir, "", ".cpt")
+	if !errors.Is(err, errNoCheckpoints) || len(lists) == 0 {
+		return err
+	}
+	name := strings.TrimSuffix(lists[0], ".cpt")
+	return fmt.Errorf("%w The folder has the chain of domain %s; if %s is that domain under a new name, rename %s.cpt", err, name, t.domain, name)
+}
+
+// namesIn lists the files of a folder whose names begin and end like that.
+// Of a folder that cannot be read there are none.
+func namesIn(dir, prefix, suffix string) (names []string) {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return nil
+	}
+	for _, e := range entries {
+		if strings.HasPrefix(e.Name(), prefix) && strings.HasSuffix(e.Name(), suffix) {
+			names = append(names, e.Name())
+		}
+	}
+	return names
+}
+
 // isCheckpointName says whether name can be part of the name of a file.
 func isCheckpointName(name string) bool {
 	_, ok := format.ParseName("x.inc." + name + dataSuffix)

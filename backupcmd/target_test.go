@@ -5,6 +5,7 @@ package backupcmd
 import (
 	"errors"
 	"io/fs"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
@@ -184,6 +185,12 @@ func TestSavedCheckpointIsFoundInTheSet(t *testing.T) {
 	if _, err := tg.savedCheckpointText("virtnbdbackup.1"); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("not there: %v", err)
 	}
+	if err := tg.disown("virtnbdbackup.0"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := tg.savedCheckpointText("virtnbdbackup.0"); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("disowned, and still there: %v", err)
+	}
 }
 
 func TestHostileJournal(t *testing.T) {
@@ -234,5 +241,44 @@ func TestWriteFileLeavesWhatWasThere(t *testing.T) {
 	}
 	if err := vacant(tg.path("file")); !errors.Is(err, fs.ErrExist) {
 		t.Errorf("vacant: %v", err)
+	}
+}
+
+// What cannot be entered into the list is taken back, its checkpoint's
+// configuration included.
+func TestFinishFails(t *testing.T) {
+	tg := newTarget(t)
+	xml := tg.path("virtnbdbackup.0.xml")
+	put(t, tg, "vda.full.data", "virtnbdbackup.0.xml.partial")
+	if err := os.Mkdir(tg.cptFile(), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	j := &journal{target: tg, Domain: "vm1", Checkpoint: "virtnbdbackup.0", Data: []string{"vda.full.data"}, CheckpointXML: xml}
+	if err := j.finish(); err == nil {
+		t.Fatal("entered into a folder")
+	}
+	if err := j.removeFiles(); err != nil {
+		t.Fatal(err)
+	}
+	if got := tg.list(); !slices.Equal(got, []string{"vm1.cpt"}) {
+		t.Errorf("left %q", got)
+	}
+}
+
+// Once it counts, a backup does not fail for what is only in the way.
+func TestEnterWithLeftovers(t *testing.T) {
+	tg := newTarget(t)
+	scratch := filepath.Join(t.TempDir(), "backup.X.vda")
+	if err := os.MkdirAll(filepath.Join(scratch, "cannot be removed"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	put(t, tg, "vda.full.data")
+	j := &journal{target: tg, Domain: "vm1", Checkpoint: "virtnbdbackup.0", Data: []string{"vda.full.data"}, Scratch: []string{scratch}}
+	r := &run{target: tg, log: slog.New(slog.DiscardHandler)}
+	if err := r.enter(j); err != nil {
+		t.Error(err)
+	}
+	if names, err := tg.checkpoints(); err != nil || len(names) != 1 {
+		t.Errorf("%q, %v", names, err)
 	}
 }

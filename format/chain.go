@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"path/filepath"
 	"sort"
-	"strconv"
-	"strings"
 	"time"
 )
 
@@ -235,7 +233,5 @@ func (p *Point) number() (series string, n int64, ok bool) {
 	if p.Level == Diff && !p.isLink() {
 		name = p.Name
 	}
-	dot := strings.LastIndexByte(name, '.')
-	n, err := strconv.ParseInt(name[dot+1:], 10, 64)
-	return name[:max(dot, 0)], n, err == nil
+	return splitNumber(name)
 }

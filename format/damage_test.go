@@ -70,39 +70,42 @@ func frameText(kind string, start, length uint64, payload string) string {
 
 const stopText = "stop 0000000000000000 0000000000000000\r\n"
 
+// structures are savesets of a disk of 1000 bytes, with what is wrong about them.
+var structures = []struct {
+	name, want string
+	b          []byte
+}{
+	{"sound", "", plain(false, 5, hello, frameText("zero", 15, 985, ""), stopText)},
+	{"sound without zero frames", "", plain(false, 5, hello, stopText)},
+	{"overlap", "overlaps", plain(false, 10, hello, frameText("data", 14, 5, "hello"), stopText)},
+	{"out of order", "out of order", plain(false, 10, hello, frameText("data", 1, 5, "hello"), stopText)},
+	{"past the disk", "past the disk's end", plain(false, 5, frameText("data", 996, 5, "hello"), stopText)},
+	{"zero past the disk", "past the disk's end", plain(false, 0, frameText("zero", 0, 1001, ""), stopText)},
+	{"overflow", "largest possible offset", plain(false, 5, frameText("zero", 1<<63-1, 1<<63-1, ""), stopText)},
+	{"start is negative", "largest possible offset", plain(false, 5, frameText("zero", 1<<63, 1, ""), stopText)},
+	{"wraps around", "largest possible offset", plain(false, 5, frameText("zero", 1<<64-1, 2, ""), stopText)},
+	{"past the file", "past the end of the file", plain(false, 500, frameText("data", 0, 500, "hello"), stopText)},
+	{"no length", "no length", plain(false, 0, frameText("zero", 0, 0, ""), stopText)},
+	{"data size", "metadata says 6", plain(false, 6, hello, stopText)},
+	{"no stop", "without a stop frame", plain(false, 5, hello)},
+	{"two stops", "follow the stop frame", plain(false, 5, hello, stopText, stopText)},
+	{"stop with a length", "stop frame has start", plain(false, 5, hello, frameText("stop", 0, 1, ""))},
+	{"unknown kind", "not a frame header", plain(false, 5, hello, frameText("zeri", 20, 5, ""), stopText)},
+	{"meta in the middle", "middle of the file", plain(false, 5, hello, frameText("meta", 0, 0, ""), stopText)},
+	{"zero in an incremental", "incremental saveset", plain(true, 5, hello, frameText("zero", 20, 5, ""), stopText)},
+	{"payload too long", "does not end where", plain(false, 5, frameText("data", 10, 5, "hello!!"), stopText)},
+	{"empty", "empty", nil},
+	{"text", "does not begin with a meta frame", []byte("hello")},
+	{"no JSON", "no valid JSON", []byte("meta 0000000000000000 0000000000000005\r\nhello\r\n" + stopText)},
+	{"huge JSON", "metadata header", []byte("meta 0000000000000000 0000010000000000\r\nhello\r\n" + stopText)},
+	{"JSON longer than the file", "cut in its metadata", []byte("meta 0000000000000000 0000000000000fff\r\nhello\r\n" + stopText)},
+	{"damaged first letter", "does not begin with a meta frame", append([]byte("x"), plain(false, 5, hello, stopText)[1:]...)},
+}
+
+var hello = frameText("data", 10, 5, "hello")
+
 func TestDamagedStructureIsSeen(t *testing.T) {
-	hello := frameText("data", 10, 5, "hello")
-	tests := []struct {
-		name, want string
-		b          []byte
-	}{
-		{"sound", "", plain(false, 5, hello, frameText("zero", 15, 985, ""), stopText)},
-		{"sound without zero frames", "", plain(false, 5, hello, stopText)},
-		{"overlap", "overlaps", plain(false, 10, hello, frameText("data", 14, 5, "hello"), stopText)},
-		{"out of order", "out of order", plain(false, 10, hello, frameText("data", 1, 5, "hello"), stopText)},
-		{"past the disk", "past the disk's end", plain(false, 5, frameText("data", 996, 5, "hello"), stopText)},
-		{"zero past the disk", "past the disk's end", plain(false, 0, frameText("zero", 0, 1001, ""), stopText)},
-		{"overflow", "largest possible offset", plain(false, 5, frameText("zero", 1<<63-1, 1<<63-1, ""), stopText)},
-		{"start is negative", "largest possible offset", plain(false, 5, frameText("zero", 1<<63, 1, ""), stopText)},
-		{"wraps around", "largest possible offset", plain(false, 5, frameText("zero", 1<<64-1, 2, ""), stopText)},
-		{"past the file", "past the end of the file", plain(false, 500, frameText("data", 0, 500, "hello"), stopText)},
-		{"no length", "no length", plain(false, 0, frameText("zero", 0, 0, ""), stopText)},
-		{"data size", "metadata says 6", plain(false, 6, hello, stopText)},
-		{"no stop", "without a stop frame", plain(false, 5, hello)},
-		{"two stops", "follow the stop frame", plain(false, 5, hello, stopText, stopText)},
-		{"stop with a length", "stop frame has start", plain(false, 5, hello, frameText("stop", 0, 1, ""))},
-		{"unknown kind", "not a frame header", plain(false, 5, hello, frameText("zeri", 20, 5, ""), stopText)},
-		{"meta in the middle", "middle of the file", plain(false, 5, hello, frameText("meta", 0, 0, ""), stopText)},
-		{"zero in an incremental", "incremental saveset", plain(true, 5, hello, frameText("zero", 20, 5, ""), stopText)},
-		{"payload too long", "does not end where", plain(false, 5, frameText("data", 10, 5, "hello!!"), stopText)},
-		{"empty", "empty", nil},
-		{"text", "does not begin with a meta frame", []byte("hello")},
-		{"no JSON", "no valid JSON", []byte("meta 0000000000000000 0000000000000005\r\nhello\r\n" + stopText)},
-		{"huge JSON", "metadata header", []byte("meta 0000000000000000 0000010000000000\r\nhello\r\n" + stopText)},
-		{"JSON longer than the file", "cut in its metadata", []byte("meta 0000000000000000 0000000000000fff\r\nhello\r\n" + stopText)},
-		{"damaged first letter", "does not begin with a meta frame", append([]byte("x"), plain(false, 5, hello, stopText)[1:]...)},
-	}
-	for _, test := range tests {
+	for _, test := range structures {
 		t.Run(test.name, func(t *testing.T) {
 			err := openAll("vda.full.data", test.b)
 			if test.want == "" {

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"os"
+	"slices"
 	"strconv"
 	"testing"
 )
@@ -188,6 +189,44 @@ func FuzzMetadata(f *testing.F) {
 		}
 		if again, err := parseMetadata(m.encode(0)); err != nil || again.VirtualSize != m.VirtualSize || again.DiskName != m.DiskName {
 			t.Fatalf("%q is written as %q: %v", b, m.encode(0), err)
+		}
+	})
+}
+
+// FuzzRemains reads what is left of anything: frames are ascending, inside the
+// disk and the file, and none of them is where something is lost for good.
+func FuzzRemains(f *testing.F) {
+	for _, name := range []string{"02-lz4-copy/vda.copy.data", "03-chain/vda.inc.virtnbdbackup.3.data"} {
+		b, err := os.ReadFile("../tests/vectors/" + name)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(b)
+		f.Add(bytes.Replace(b, []byte("data"), []byte("dada"), 1))
+		f.Add(b[:len(b)-7])
+		f.Add(bytes.Replace(b, []byte("{"), []byte("["), 1))
+	}
+	f.Add(plain(true, 5, frameText("data", 1, 5, "hello"), frameText("xxxx", 9, 5, "hello"), stopText))
+	f.Add(plain(false, 10, frameText("data", 10, 5, "hello"), frameText("zero", 2, 9, ""), frameText("data", 20, 5, "hello"), stopText))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		s := &Saveset{Path: "vda.full.data", r: bytes.NewReader(b), Size: int64(len(b)), tail: int64(len(b))}
+		if err := s.open(); err != nil {
+			s = &Saveset{Path: "vda.full.data", r: bytes.NewReader(b), Size: int64(len(b)), tail: int64(len(b))}
+			if s.openDamaged(err) != nil {
+				return
+			}
+		}
+		frames, damages, err := s.Remains()
+		if err != nil {
+			t.Fatal(err)
+		}
+		lost := LostIn(slices.DeleteFunc(slices.Clone(damages), func(d Damage) bool { return d.Readable }))
+		end := int64(0)
+		for _, fr := range frames {
+			if fr.Start < end || fr.Length <= 0 || fr.End() > s.Meta.VirtualSize || !fr.Zero && fr.Pos+fr.Stored > s.Size || lost.Overlaps(fr.Extent) {
+				t.Fatalf("frame %+v after %d; damages %+v", fr, end, damages)
+			}
+			end = fr.End()
 		}
 	})
 }

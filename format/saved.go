@@ -39,21 +39,32 @@ func (s *Set) PointsOf(name string) (points []*Point) {
 	return points
 }
 
+// File returns the path, for [OpenSideFile] or [OpenSaveset], of a file of the
+// set by its base name. In several archives it is that of the last one.
+func (s *Set) File(name string) (path string, ok bool) {
+	for _, f := range s.files {
+		if filepath.Base(f) == name {
+			path, ok = f, true
+		}
+	}
+	return path, ok
+}
+
 // diffSeconds is how far apart, in seconds, the times in the names of files
 // can be that one diff made: each takes the time anew.
 const diffSeconds = 60
 
 // SavedFiles returns the files that were saved together with a restore point:
 // the domain's configuration, image options, firmware. The keys are their names
-// without what stands for the point ("vmconfig.xml"), the values paths. Of
-// several that can be of a diff, it is the one whose time is closest.
+// without what stands for the point ("vmconfig.xml"), the values paths for
+// [OpenSideFile]. Of several that can be of a diff, it is the one whose time is closest.
 func (s *Set) SavedFiles(point string) map[string]string {
 	saved := map[string]string{}
 	apart := map[string]int64{}
 	for _, f := range s.files {
-		short, n, ok := withoutPoint(f, point)
+		short, n, ok := withoutPoint(filepath.Base(f), point)
 		if best, taken := apart[short]; ok && (!taken || n < best) {
-			saved[short], apart[short] = filepath.Join(s.Dir, f), n
+			saved[short], apart[short] = f, n
 		}
 	}
 	return saved

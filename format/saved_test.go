@@ -23,9 +23,9 @@ func TestPointNamesOfSeveralDisks(t *testing.T) {
 
 func TestSavedFiles(t *testing.T) {
 	s := &Set{Dir: "/b", files: []string{
-		"vda.full.data", "vda.inc.virtnbdbackup.1.data", "vda.inc.virtnbdbackup.1.data.chksum", "vda.diff.1700000001.data",
-		"vmconfig.virtnbdbackup.1.xml", "vmconfig.virtnbdbackup.11.xml", "vmconfig.1700000004.xml", "vda.virtnbdbackup.1.qcow.json",
-		"OVMF_CODE.fd.virtnbdbackup.1", "autostart.virtnbdbackup.1", "vmconfig.copy.xml", "vm1.cpt", "backup.inc.11232026020641.log",
+		"/b/vda.full.data", "/b/vda.inc.virtnbdbackup.1.data", "/b/vda.inc.virtnbdbackup.1.data.chksum", "/b/vda.diff.1700000001.data",
+		"/b/vmconfig.virtnbdbackup.1.xml", "/b/vmconfig.virtnbdbackup.11.xml", "/b/vmconfig.1700000004.xml", "/b/vda.virtnbdbackup.1.qcow.json",
+		"/b/OVMF_CODE.fd.virtnbdbackup.1", "/b/autostart.virtnbdbackup.1", "/b/vmconfig.copy.xml", "/b/vm1.cpt", "/b/backup.inc.11232026020641.log",
 	}}
 	for point, want := range map[string]string{
 		"virtnbdbackup.1":  "OVMF_CODE.fd autostart vda.qcow.json vmconfig.xml",
@@ -47,7 +47,7 @@ func TestSavedFiles(t *testing.T) {
 
 // Diffs that were made one after the other have each its own file.
 func TestSavedFilesOfNeighbouringDiffs(t *testing.T) {
-	s := &Set{Dir: "/b", files: []string{"vmconfig.1700000002.xml", "vmconfig.1700000012.xml", "vmconfig.1700000022.xml"}}
+	s := &Set{Dir: "/b", files: []string{"/b/vmconfig.1700000002.xml", "/b/vmconfig.1700000012.xml", "/b/vmconfig.1700000022.xml"}}
 	for point, want := range map[string]string{
 		"diff.1700000001": "/b/vmconfig.1700000002.xml",
 		"diff.1700000012": "/b/vmconfig.1700000012.xml",

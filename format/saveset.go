@@ -25,15 +25,22 @@ type Saveset struct {
 	file  *os.File // nil if not opened by path
 	stamp Stamp
 	last  atomic.Pointer[Stamp] // of the same content, if it was seen with another one
+	base  int64                 // offset in file of the saveset: not 0 for a member of an archive
+	crc   uint32                // CRC-32 of all its bytes, of a member of an archive
 	body  int64                 // offset of the first frame behind the metadata
 	tail  int64                 // offset of the compression trailer; Size if there is none
+	fault error                 // of a saveset that was opened although it is damaged
 }
 
-// OpenSaveset opens the saveset at path, which must be a regular file. The
-// caller closes it. A damaged file gives a *CorruptError.
+// OpenSaveset opens the saveset at path, which must be a regular file, or
+// a member of a zip archive as ARCHIVE/MEMBER. The caller closes it. A damaged
+// file gives a *CorruptError.
 func OpenSaveset(path string) (*Saveset, error) {
 	// O_NONBLOCK: opening a FIFO must not wait for a writer.
 	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if isMember(err) {
+		return openMember(path)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("saveset: %w", err)
 	}
@@ -53,13 +60,17 @@ func newFileSaveset(f *os.File, path string) (*Saveset, error) {
 	if !st.Mode().IsRegular() {
 		return nil, &CorruptError{path, 0, "not a regular file but a " + typeName(st.Mode())}
 	}
-	s, err := NewSaveset(f, st.Size(), path)
-	if err != nil {
+	s := &Saveset{Path: path}
+	s.setFile(f, st)
+	if err := s.open(); err != nil {
 		return nil, err
 	}
-	s.file = f
-	s.stamp = stampOf(st.Sys().(*syscall.Stat_t))
 	return s, nil
+}
+
+func (s *Saveset) setFile(f *os.File, st os.FileInfo) {
+	s.r, s.file, s.Size, s.tail = f, f, st.Size(), st.Size()
+	s.stamp = stampOf(st.Sys().(*syscall.Stat_t))
 }
 
 func typeName(m os.FileMode) string {
@@ -78,30 +89,39 @@ func typeName(m os.FileMode) string {
 // and says for a raw image which disk and level it is. Close does not close r.
 func NewSaveset(r io.ReaderAt, size int64, name string) (*Saveset, error) {
 	s := &Saveset{Path: name, Size: size, r: r, tail: size}
-	var first [headerSize]byte
-	b := first[:min(size, headerSize)]
-	if err := s.readFull(b, 0); err != nil {
-		return nil, err
-	}
-	if err := s.readEnds(b); err != nil {
+	if err := s.open(); err != nil {
 		return nil, err
 	}
 	return s, nil
 }
 
-// readEnds reads the beginning and the end of the file; first is its first
-// header.
-func (s *Saveset) readEnds(first []byte) error {
-	if !bytes.HasPrefix(first, []byte("meta ")) {
-		return s.openRaw(first)
+// open reads the beginning and the end of the file.
+func (s *Saveset) open() error {
+	var first [headerSize]byte
+	b := first[:min(s.Size, headerSize)]
+	if err := s.readFull(b, 0); err != nil {
+		return err
 	}
-	if err := s.readMetadata(first); err != nil {
+	if !bytes.HasPrefix(b, []byte("meta ")) {
+		return s.openRaw(b)
+	}
+	if err := s.readMetadata(b); err != nil {
 		return err
 	}
 	if s.Meta.Compressed() {
 		return s.findTrailer()
 	}
 	return s.checkStop()
+}
+
+// MetadataText returns the JSON at the start of the file as it is there, nil for
+// a raw image. Of a damaged saveset it may be no valid JSON.
+func (s *Saveset) MetadataText() ([]byte, error) {
+	if s.Raw {
+		return nil, nil
+	}
+	text := make([]byte, max(0, s.body-headerSize-int64(len(eol))))
+	return text, s.readFull(text, headerSize)
 }
 
 // readMetadata reads the meta frame; b is its header.
@@ -203,9 +223,9 @@ func (s *Saveset) openRaw(first []byte) error {
 }
 
 // Fd returns the file descriptor, valid until Close, or -1 if the saveset was
-// not opened by its path.
+// not opened by its path, or is a member of an archive.
 func (s *Saveset) Fd() int {
-	if s.file == nil {
+	if s.file == nil || s.base != 0 {
 		return -1
 	}
 	return int(s.file.Fd())

@@ -12,19 +12,18 @@ import (
 	"path/filepath"
 	"sort"
 	"strings"
-	"syscall"
 )
 
 // Set is the catalogue of a backup set: what the files in one folder can bring
 // back. It holds no open files and does not follow later changes of the folder.
 type Set struct {
-	Dir         string    // as given to ReadSet
+	Dir         string    // as given to ReadSet; of several archives the first
 	Domain      string    // name of the domain, "" if nothing in the folder tells
 	Checkpoints []string  // names of the checkpoints made, oldest first, from DOMAIN.cpt
 	Disks       []*Disk   // sda before sdb before sdaa
 	Problems    []Problem // sorted by file
 
-	files []string // base names of all files in the folder
+	files []string // paths of all files in the folder, or in the archives
 }
 
 // Disk is one disk of a set.
@@ -57,44 +56,130 @@ type Problem struct {
 	Harmless bool
 }
 
-// ReadSet reads the catalogue of the set in folder dir: names, metadata, and
-// the ends of files, which shows savesets that are cut. Damaged savesets and
-// broken chains are listed as problems, and are the Err of their points. The
-// error is for the folder itself: not readable, or without any saveset
-// (ErrNotFound).
-func ReadSet(dir string) (*Set, error) { return readSet(dir, false) }
+// ReadSet reads the catalogue of a set: names, metadata, and the ends of files,
+// which shows savesets that are cut. The set is a folder, or one zip archive or
+// several that a backup to the standard output made; in a folder without
+// savesets all its archives are read.
+//
+// Damaged savesets and broken chains are listed as problems, and are the Err of
+// their points. The error is for the set itself: not readable, or without any
+// saveset (ErrNotFound).
+func ReadSet(paths ...string) (*Set, error) { return readSet(paths, false) }
 
 // CheckSet is ReadSet with a validation of the whole structure of each
 // saveset, as [Saveset.Frames] does it.
-func CheckSet(dir string) (*Set, error) { return readSet(dir, true) }
+func CheckSet(paths ...string) (*Set, error) { return readSet(paths, true) }
 
-func readSet(dir string, check bool) (*Set, error) {
-	entries, err := os.ReadDir(dir)
+func readSet(paths []string, check bool) (*Set, error) {
+	set := &Set{}
+	var err error
+	switch {
+	case len(paths) == 0:
+		err = errors.New("no path was given")
+	case len(paths) == 1 && !isFile(paths[0]):
+		err = set.addFolder(paths[0])
+	default:
+		err = set.addArchives(paths)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("backup set: %w", err)
 	}
-	set := &Set{Dir: dir}
-	set.readSideFiles(entries)
-	disks := map[string]*Disk{}
+	return set.read(check)
+}
+
+func isFile(path string) bool {
+	st, err := os.Stat(path)
+	return err == nil && st.Mode().IsRegular()
+}
+
+// addFolder adds the files in a folder and, if there is no saveset among them,
+// those in its archives.
+func (s *Set) addFolder(dir string) error {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	s.Dir = dir
+	found := false
 	for _, e := range entries {
-		set.files = append(set.files, e.Name())
-		name, ok := ParseName(e.Name())
+		s.files = append(s.files, filepath.Join(dir, e.Name()))
+		_, ok := ParseName(e.Name())
+		found = found || ok
+	}
+	if found {
+		return nil
+	}
+	for _, path := range s.archives() {
+		if err := s.addArchive(path); err != nil {
+			s.Problems = append(s.Problems, Problem{File: filepath.Base(path), Text: err.Error()})
+		}
+	}
+	return nil
+}
+
+// archives are the files that are named like zip archives.
+func (s *Set) archives() (paths []string) {
+	for _, path := range s.files {
+		if strings.EqualFold(filepath.Ext(path), ".zip") {
+			paths = append(paths, path)
+		}
+	}
+	return paths
+}
+
+func (s *Set) addArchives(paths []string) error {
+	s.Dir = paths[0]
+	for _, path := range paths {
+		if err := s.addArchive(path); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// addArchive adds the files at the top of an archive.
+func (s *Set) addArchive(path string) error {
+	a, err := openArchive(path)
+	if err != nil {
+		return err
+	}
+	defer a.f.Close()
+	for _, m := range a.members {
+		if !strings.Contains(m.name, "/") {
+			s.files = append(s.files, filepath.Join(path, m.name))
+		}
+	}
+	return nil
+}
+
+// read reads the files of the set.
+func (s *Set) read(check bool) (*Set, error) {
+	s.readSideFiles()
+	disks := map[string]*Disk{}
+	from := map[string]string{} // path of each saveset's name
+	for _, path := range s.files {
+		base := filepath.Base(path)
+		name, ok := ParseName(base)
 		if !ok {
-			set.oddName(e.Name())
+			s.oddName(base)
 			continue
 		}
-		p := set.readPoint(name, check)
+		if other := from[base]; other != "" {
+			return nil, fmt.Errorf("backup set: %s and %s are of different backups: name the archives that belong to one chain: %w", other, path, ErrChain)
+		}
+		from[base] = path
+		p := s.readPoint(path, name, check)
 		if disks[p.Disk] == nil {
 			disks[p.Disk] = &Disk{Name: p.Disk}
-			set.Disks = append(set.Disks, disks[p.Disk])
+			s.Disks = append(s.Disks, disks[p.Disk])
 		}
 		disks[p.Disk].Points = append(disks[p.Disk].Points, p)
 	}
-	if len(set.Disks) == 0 {
-		return nil, set.nothingFound()
+	if len(s.Disks) == 0 {
+		return nil, s.nothingFound()
 	}
-	set.finish()
-	return set, nil
+	s.finish()
+	return s, nil
 }
 
 func (s *Set) nothingFound() error {
@@ -163,8 +248,8 @@ func (s *Set) problem(path string, err error) {
 }
 
 // readPoint reads one saveset. What is wrong with it becomes the point's Err.
-func (s *Set) readPoint(name Name, check bool) *Point {
-	p := &Point{Disk: name.Disk, Level: name.Level, File: filepath.Join(s.Dir, name.String())}
+func (s *Set) readPoint(path string, name Name, check bool) *Point {
+	p := &Point{Disk: name.Disk, Level: name.Level, File: path}
 	p.Err = p.read(check)
 	if (p.Raw || p.Err != nil && p.Meta.CheckpointName == "") && name.Level == Full {
 		p.Meta.CheckpointName = s.firstCheckpoint()
@@ -174,7 +259,9 @@ func (s *Set) readPoint(name Name, check bool) *Point {
 }
 
 func (p *Point) read(check bool) error {
-	if st, err := os.Stat(p.File); err != nil {
+	if st, err := os.Stat(p.File); isMember(err) {
+		// of an archive, which is open for reading: it was looked at
+	} else if err != nil {
 		return fmt.Errorf("saveset: %w", err)
 	} else if !st.Mode().IsRegular() {
 		return &CorruptError{p.File, 0, "not a regular file but a " + typeName(st.Mode())}
@@ -211,16 +298,13 @@ const (
 )
 
 // readSideFiles learns the domain's name and its checkpoints.
-func (s *Set) readSideFiles(entries []os.DirEntry) {
-	for _, e := range entries {
-		base := e.Name()
-		path := filepath.Join(s.Dir, base)
+func (s *Set) readSideFiles() {
+	for _, path := range s.files {
+		base := filepath.Base(path)
 		switch {
 		case strings.HasSuffix(base, ".cpt"):
 			s.Domain = strings.TrimSuffix(base, ".cpt")
-			if err := readJSON(path, &s.Checkpoints); err != nil {
-				s.note(base, err.Error())
-			}
+			s.readCheckpoints(path)
 		case s.Domain == "" && strings.HasPrefix(base, "vmconfig") && strings.HasSuffix(base, ".xml"):
 			var domain struct {
 				Name string `xml:"name"`
@@ -229,6 +313,17 @@ func (s *Set) readSideFiles(entries []os.DirEntry) {
 				s.Domain = domain.Name
 			}
 		}
+	}
+}
+
+// readCheckpoints takes the list of checkpoints in a file, if it has more of
+// them than the list of another archive.
+func (s *Set) readCheckpoints(path string) {
+	var list []string
+	if err := readJSON(path, &list); err != nil {
+		s.note(filepath.Base(path), err.Error())
+	} else if len(list) > len(s.Checkpoints) {
+		s.Checkpoints = list
 	}
 }
 
@@ -245,17 +340,15 @@ func readJSON(path string, v any) error {
 
 // readSmall reads a regular file of at most limit bytes.
 func readSmall(path string, limit int64) ([]byte, error) {
-	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	f, err := OpenSideFile(path)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
-	if st, err := f.Stat(); err != nil {
-		return nil, err
-	} else if !st.Mode().IsRegular() || st.Size() > limit {
-		return nil, fmt.Errorf("%s is no regular file of a sane size", path)
+	if f.Size() > limit {
+		return nil, fmt.Errorf("%s is no file of a sane size", path)
 	}
-	return io.ReadAll(io.LimitReader(f, limit))
+	return io.ReadAll(f)
 }
 
 // Disk returns the disk of that exact name, or nil.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"syscall"
 )
 
@@ -17,6 +18,7 @@ type Stamp struct {
 	ChangedSec, Changed   int64 // time of the last change of the inode
 	Links                 uint64
 	Mode, UID, GID        uint32
+	Member                string // of the archive that the file is; "": all of it
 	fromSystem            bool
 }
 
@@ -30,19 +32,27 @@ func stampOf(st *syscall.Stat_t) Stamp {
 	}
 }
 
-// StampOf returns the stamp of the file at path as it is now.
+// StampOf returns the stamp of the file at path as it is now; for a member of an
+// archive it is that of the archive.
 func StampOf(path string) (Stamp, error) {
+	member := ""
 	st, err := os.Stat(path)
+	if isMember(err) {
+		member = filepath.Base(path)
+		st, err = os.Stat(filepath.Dir(path))
+	}
 	if err != nil {
 		return Stamp{}, fmt.Errorf("saveset: %w", err)
 	}
-	return stampOf(st.Sys().(*syscall.Stat_t)), nil
+	stamp := stampOf(st.Sys().(*syscall.Stat_t))
+	stamp.Member = member
+	return stamp, nil
 }
 
 // Same says whether now is the stamp of the same file as s, with the same
 // content as far as the file system tells.
 func (s Stamp) Same(now Stamp) bool {
-	return s.Dev == now.Dev && s.Ino == now.Ino && s.sameContent(now)
+	return s.Dev == now.Dev && s.Ino == now.Ino && s.Member == now.Member && s.sameContent(now)
 }
 
 // sameContent says whether now, of the same open file as s, is the stamp of the
@@ -78,6 +88,7 @@ func (s *Saveset) Unchanged() error {
 		return fmt.Errorf("saveset %s: %w", s.Path, err)
 	}
 	now, last := stampOf(&st), s.lastStamp()
+	now.Member = last.Member
 	switch {
 	case now == last:
 		return nil

@@ -74,8 +74,8 @@ type walker struct {
 }
 
 func (s *Saveset) newWalker() *walker {
-	w := &walker{s: s, win: openWindow(s.r, s.Size), pos: s.body}
-	if s.file != nil && isSparse(s.file) && !s.Meta.Compressed() {
+	w := &walker{s: s, win: s.window(), pos: s.body}
+	if s.Fd() >= 0 && isSparse(s.file) && !s.Meta.Compressed() {
 		w.holes = &holeMap{f: s.file}
 	}
 	if s.Raw {

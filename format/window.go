@@ -24,13 +24,24 @@ type window interface {
 	close()
 }
 
-// openWindow returns a window of r, whose size was validated before.
-func openWindow(r io.ReaderAt, size int64) window {
-	if f, ok := r.(*os.File); ok {
-		return &mapped{f: f, size: size, last: -farJump}
+// window returns a window of the saveset, whose size was validated before.
+func (s *Saveset) window() window {
+	switch {
+	case s.file == nil:
+		return &buffered{r: s.r, size: s.Size}
+	case s.base == 0:
+		return &mapped{f: s.file, size: s.Size, last: -farJump}
 	}
-	return &buffered{r: r, size: size}
+	return shifted{&mapped{f: s.file, size: s.base + s.Size, last: -farJump}, s.base}
 }
+
+// shifted is the part of a window from an offset on: a member of an archive.
+type shifted struct {
+	*mapped
+	base int64
+}
+
+func (w shifted) bytes(off int64, n int) ([]byte, error) { return w.mapped.bytes(w.base+off, n) }
 
 const (
 	// farJump is how far behind the bytes before, in bytes, a read call is
@@ -142,3 +153,15 @@ func (b *buffered) bytes(off int64, n int) ([]byte, error) {
 }
 
 func (b *buffered) close() {}
+
+// careful is a buffered window of a file on storage that fails in places.
+type careful struct{ buffered }
+
+func (c *careful) bytes(off int64, n int) ([]byte, error) {
+	if b, err := c.buffered.bytes(off, n); err == nil {
+		return b, nil
+	}
+	b := make([]byte, n)
+	_, err := io.ReadFull(io.NewSectionReader(c.r, off, int64(n)), b)
+	return b, noEOF(err)
+}

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -331,12 +332,32 @@ type savedFile struct {
 
 func (f *savedFile) Getattr(ctx context.Context, _ fusefs.FileHandle, out *fuse.AttrOut) syscall.Errno {
 	st, err := os.Stat(f.path)
+	size := int64(-1)
+	if errors.Is(err, syscall.ENOTDIR) {
+		st, size, err = statMember(f.path)
+	}
 	if err != nil {
 		return gone(err)
 	}
 	out.FromStat(st.Sys().(*syscall.Stat_t))
 	out.Mode = syscall.S_IFREG | uint32(st.Mode().Perm())&^0o222
+	if size >= 0 {
+		out.Size = uint64(size)
+		out.Blocks = (out.Size + 511) / 512
+	}
 	return 0
+}
+
+// statMember describes a member of an archive: the archive, and the size of the
+// member in bytes.
+func statMember(path string) (archive fs.FileInfo, size int64, err error) {
+	m, err := format.OpenSideFile(path)
+	if err != nil {
+		return nil, 0, err
+	}
+	defer m.Close()
+	archive, err = os.Stat(filepath.Dir(path))
+	return archive, m.Size(), err
 }
 
 func (f *savedFile) Open(ctx context.Context, flags uint32) (fusefs.FileHandle, uint32, syscall.Errno) {
@@ -344,8 +365,30 @@ func (f *savedFile) Open(ctx context.Context, flags uint32) (fusefs.FileHandle, 
 		return nil, 0, syscall.EROFS
 	}
 	fd, err := syscall.Open(f.path, syscall.O_RDONLY|syscall.O_NONBLOCK|syscall.O_CLOEXEC, 0)
+	if errors.Is(err, syscall.ENOTDIR) {
+		m, err := format.OpenSideFile(f.path)
+		if err != nil {
+			return nil, 0, gone(err)
+		}
+		return &memberHandle{m}, 0, 0
+	}
 	if err != nil {
 		return nil, 0, gone(err)
 	}
 	return fusefs.NewLoopbackFile(fd), 0, 0
+}
+
+// memberHandle is an open member of an archive.
+type memberHandle struct{ file *format.SideFile }
+
+func (h *memberHandle) Read(ctx context.Context, dest []byte, off int64) (fuse.ReadResult, syscall.Errno) {
+	n, err := h.file.ReadAt(dest, off)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return nil, syscall.EIO
+	}
+	return fuse.ReadResultData(dest[:n]), 0
+}
+
+func (h *memberHandle) Release(context.Context) syscall.Errno {
+	return fusefs.ToErrno(h.file.Close())
 }

@@ -41,10 +41,7 @@ func (l *library) chainFacts(c *catalogue, p *format.Point, parts bool) *facts {
 	if f != nil && f.content == content && (f.table != nil || !parts) {
 		return f
 	}
-	var err error
-	if f == nil || f.content != content {
-		f, err = l.survey(c, p, parts)
-	}
+	f, err := l.survey(c, p, parts)
 	if err == nil && f.table == nil && parts {
 		known := *f // which others may read
 		f, err = &known, l.readTable(p, &known)

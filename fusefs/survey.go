@@ -60,8 +60,9 @@ func (s surveys) keep(v surveyed) surveys {
 // may ask for later.
 const tablesOnTheWay = 4
 
-// survey finds the facts of a point, and of those of its ancestors that it
-// comes by; the partitions are among them where parts says so. c.mu is held.
+// survey finds the facts of a point, and those of its ancestors that it comes
+// by; the partitions are among them where parts says so, if few backups on the
+// way changed them. c.mu is held.
 func (l *library) survey(c *catalogue, p *format.Point, parts bool) (*facts, error) {
 	l.mu.Lock()
 	at, known := l.surveys.find(c.Dir, p.Disk)
@@ -84,6 +85,9 @@ func (l *library) survey(c *catalogue, p *format.Point, parts bool) (*facts, err
 			return nil, err
 		}
 		f := c.factsAfter(at, next)
+		if old := c.disks[q.File]; old != nil && old.content == f.content && old.table != nil {
+			f = old
+		}
 		if f.table == nil && tables > 0 {
 			tables--
 			if err := l.readTable(q, f); err != nil {

@@ -125,9 +125,23 @@ func TestOnePointCostsItsChain(t *testing.T) {
 		t.Errorf("for the fifth point, %d savesets were walked and %d chains opened", lib.walked.Load(), lib.opened.Load())
 	}
 	lib.facts(c, c.Disks[0].Points[4])
-	lib.facts(c, c.Disks[0].Points[3])
-	if lib.walked.Load() != 5 || lib.opened.Load() != 2 {
-		t.Errorf("for the partitions of two points, %d savesets were walked and %d chains opened", lib.walked.Load(), lib.opened.Load())
+	if lib.walked.Load() != 5 || lib.opened.Load() != 1 {
+		t.Errorf("for its partitions too, %d savesets were walked and %d chains opened", lib.walked.Load(), lib.opened.Load())
+	}
+}
+
+// Who read the latest image and then lists all walks each saveset once more.
+func TestListingAfterTheLatest(t *testing.T) {
+	const points = 60
+	lib := readOnlyLibrary(t, manyPoints(t, points))
+	c, err := lib.set(lib.dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	lib.factsOf(c, c.Disks[0].Latest(), false)
+	list(t, lib)
+	if lib.walked.Load() != 2*points || lib.opened.Load() != 1 {
+		t.Errorf("%d savesets were walked and %d chains opened", lib.walked.Load(), lib.opened.Load())
 	}
 }
 

@@ -35,6 +35,8 @@ type Chain struct {
 type source struct {
 	*format.Saveset
 	id uint32 // in the cache
+
+	damaged []int64 // file offsets, ascending, of LZ4 frames that are sound in part only
 }
 
 // trust returns err, or the reason why nothing can be said of what was read.
@@ -77,7 +79,7 @@ func (c *Chain) open(files []string) error {
 		if err != nil {
 			return err
 		}
-		c.sources = append(c.sources, &source{s, c.cache.sourceID(s)})
+		c.sources = append(c.sources, &source{Saveset: s, id: c.cache.sourceID(s)})
 		if i == 0 && s.Meta.Incremental {
 			return firstIsIncremental(file)
 		}

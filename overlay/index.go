@@ -162,24 +162,33 @@ func flatten(layers []layer) layer {
 // readLayer reads the frames of a saveset; source is its number.
 func readLayer(s *format.Saveset, source uint16) (layer, error) {
 	l := layer{size: s.Meta.VirtualSize, least: s.Meta.VirtualSize}
-	compressed := s.Meta.Compressed()
 	for f, err := range s.Frames() {
 		if err != nil {
 			return l, err
 		}
-		r := run{start: f.Start, length: f.Length}
-		if !f.Zero {
-			r.pos, r.source = f.Pos, source
-		}
-		if !f.Zero && compressed {
-			if f.Length > math.MaxUint32 || f.Stored > math.MaxUint32 {
-				return l, &format.CorruptError{File: s.Path, Offset: f.Pos, Reason: fmt.Sprintf("LZ4 frame of %d bytes is too large", f.Length)}
-			}
-			r.frame = frameRef{stored: uint32(f.Stored), length: uint32(f.Length)}
+		r, err := runOf(s, f, source)
+		if err != nil {
+			return l, err
 		}
 		l.add(r)
 	}
 	return l, nil
+}
+
+// runOf is a frame as a run.
+func runOf(s *format.Saveset, f format.Frame, source uint16) (run, error) {
+	r := run{start: f.Start, length: f.Length}
+	if f.Zero {
+		return r, nil
+	}
+	r.pos, r.source = f.Pos, source
+	if s.Meta.Compressed() {
+		if f.Length > math.MaxUint32 || f.Stored > math.MaxUint32 {
+			return r, &format.CorruptError{File: s.Path, Offset: f.Pos, Reason: fmt.Sprintf("LZ4 frame of %d bytes is too large", f.Length)}
+		}
+		r.frame = frameRef{stored: uint32(f.Stored), length: uint32(f.Length)}
+	}
+	return r, nil
 }
 
 // index is a flattened chain: runs that cover the disk without a gap, and a

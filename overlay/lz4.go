@@ -5,6 +5,7 @@ package overlay
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"sort"
 	"sync"
 
@@ -49,6 +50,9 @@ type frame struct {
 
 // readAt copies content of the frame at off into p.
 func (f frame) readAt(p []byte, off int64, c *Cache) error {
+	if _, damaged := slices.BinarySearch(f.src.damaged, f.pos); damaged {
+		return f.readBeforeDamage(p, off)
+	}
 	if f.ref.length <= wholeFrame {
 		return f.readSmall(p, off, c)
 	}
@@ -63,6 +67,33 @@ func (f frame) readAt(p []byte, off int64, c *Cache) error {
 		p, off = p[n:], off+int64(n)
 	}
 	return nil
+}
+
+// readBeforeDamage copies content of a frame that is damaged further behind. It
+// decodes the frame from its start, block by block, and keeps nothing.
+func (f frame) readBeforeDamage(p []byte, off int64) error {
+	z, err := f.open()
+	if err != nil {
+		return err
+	}
+	in := inputs.Get().(*format.LZ4Input)
+	defer inputs.Put(in)
+	buf := make([]byte, format.LZ4Window+z.BlockMax())
+	cur, from := z.Start(), 0
+	for end := off + int64(len(p)); cur.Out < end; {
+		before := cur.Out
+		n, err := z.Decode(&cur, buf, from, in)
+		if err == nil && n == 0 {
+			err = &format.CorruptError{File: f.src.Path, Offset: cur.Pos, Reason: "LZ4 blocks without content"}
+		}
+		if err != nil && n == 0 {
+			return f.src.trust(err)
+		}
+		part := format.Extent{Start: before, Length: int64(n)}.Intersect(format.Extent{Start: off, Length: int64(len(p))})
+		copy(p[max(0, part.Start-off):][:part.Length], buf[int64(from)+part.Start-before:])
+		from = copy(buf, buf[max(0, from+n-format.LZ4Window):from+n])
+	}
+	return f.src.trust(nil)
 }
 
 // readCached copies what is cached of the segment that holds off where all

@@ -59,9 +59,9 @@ func (p *Plugin) openSequence(name string) (*Connection, error) {
 	if err != nil {
 		return nil, err
 	}
-	if disk := img.DiskName(); name != "" && name != disk {
+	if only := p.exportOf(img.DiskName()); name != "" && name != only {
 		p.images().Release(img)
-		return nil, fmt.Errorf("the only export is %q: %w", disk, format.ErrNotFound)
+		return nil, fmt.Errorf("the only export is %q: %w", only, format.ErrNotFound)
 	}
 	return &Connection{img: img, images: p.images()}, nil
 }

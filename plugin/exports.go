@@ -118,11 +118,11 @@ func (p *Plugin) defaultBelowRoot() (*format.Point, error) {
 // far as the ends of the savesets tell.
 func (p *Plugin) ListExports(readonly, tls bool, add func(name, description string) error) error {
 	if p.params.files != nil {
-		disk, err := p.openFiles()
+		name, err := p.openFiles()
 		if err != nil {
 			return errno(err)
 		}
-		return add(disk, "")
+		return add(name, "")
 	}
 	if p.params.root == "" {
 		set, err := format.ReadSet(p.params.set)

@@ -18,19 +18,20 @@ import (
 // params are the parameters of the plugin. Exactly one of set, root and files
 // is given.
 type params struct {
-	set   string   // folder of one set, absolute
-	root  string   // folder of sets, absolute
-	files []string // savesets, absolute, the full first
-	disk  string   // default export: "" for the only disk
-	point string   // default export: "" for the latest
-	cache int64    // bytes
+	set    string   // folder of one set, absolute
+	root   string   // folder of sets, absolute
+	files  []string // savesets, absolute, the full first
+	disk   string   // default export: "" for the only disk
+	point  string   // default export: "" for the latest
+	export string   // with files: the name of the only export, "" for the disk's
+	cache  int64    // bytes
 
 	given map[string]bool // keys from the command line
 	seen  map[string]bool // keys from the configuration file
 }
 
 // keys are the names of the parameters, as help.txt describes them.
-var keys = []string{"set", "root", "files", "disk", "point", "cache", "config"}
+var keys = []string{"set", "root", "files", "disk", "point", "export", "cache", "config"}
 
 func newParams() params {
 	return params{cache: overlay.DefaultCacheSize, given: map[string]bool{}, seen: map[string]bool{}}
@@ -78,6 +79,8 @@ func (p *params) assign(key, value, dir string) (err error) {
 		p.disk = value
 	case "point":
 		p.point = value
+	case "export":
+		p.export = value
 	case "cache":
 		p.cache, err = parseSize(value)
 	}
@@ -159,6 +162,8 @@ func (p *params) complete() error {
 		return errors.New("give only one of set=, root= and files=")
 	case p.files != nil && (p.disk != "" || p.point != ""):
 		return errors.New("disk= and point= mean nothing together with files=")
+	case p.files == nil && p.export != "":
+		return errors.New("export= means nothing without files=: exports of a set have fixed names")
 	case p.root != "" && p.point != "" && p.disk == "":
 		return errors.New("point= needs disk=SET/DISK together with root=")
 	case p.root != "" && p.disk != "" && !strings.Contains(p.disk, "/"):

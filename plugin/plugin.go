@@ -84,14 +84,23 @@ func (p *Plugin) GetReady() error {
 }
 
 // openFiles opens the chain of files= and lets it go, which leaves it among
-// the images that are kept for the next connection.
-func (p *Plugin) openFiles() (disk string, err error) {
+// the images that are kept for the next connection. It tells the name of the
+// export.
+func (p *Plugin) openFiles() (export string, err error) {
 	img, err := p.images().Open(p.params.files)
 	if err != nil {
 		return "", err
 	}
 	defer p.images().Release(img)
-	return img.DiskName(), nil
+	return p.exportOf(img.DiskName()), nil
+}
+
+// exportOf is the name of the export of files=.
+func (p *Plugin) exportOf(disk string) string {
+	if p.params.export != "" {
+		return p.params.export
+	}
+	return disk
 }
 
 // errno maps an error to what the client gets: ENOENT for names that do not

@@ -21,7 +21,7 @@ import (
 
 // ListOptions are the options of List.
 type ListOptions struct {
-	Set  string // the folder
+	Set  string // a folder, an archive, or archives with commas between them
 	JSON bool   // one JSON object instead of a table
 	Out  io.Writer
 }
@@ -34,7 +34,7 @@ var ErrProblems = errors.New("the backup set has problems")
 // the structure of every saveset, without reading the data. If restore points
 // are lost, the list is written all the same and the error is ErrProblems.
 func List(ctx context.Context, o ListOptions) error {
-	set, err := format.CheckSet(o.Set)
+	set, err := format.CheckSet(inputPaths(o.Set)...)
 	if err != nil {
 		return withHint(o.Set, err)
 	}

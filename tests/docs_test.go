@@ -104,11 +104,20 @@ func TestManualOfCommandExplainsFlags(t *testing.T) {
 	for _, command := range matches(t, list, `(?m)^   ([a-z]+)`) {
 		wantLine(t, "the manual of virtnb", manual, "virtnb "+command)
 		own := manual
-		if page := "docs/virtnb-" + command + ".1"; inRepository(page) {
+		if page := pageOf(command); inRepository(page) {
 			own = renderManual(t, page)
 		}
 		wantFlags(t, own, run(t, virtnb, command, "--help"))
 	}
+}
+
+// pageOf is where the manual of a command would be that has one.
+func pageOf(command string) string {
+	switch command {
+	case "boot", "recoveries", "resume", "promote", "discard":
+		command = "recover"
+	}
+	return "docs/virtnb-" + command + ".1"
 }
 
 // wantFlags fails for each flag of a help text that the manual does not have.

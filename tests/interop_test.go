@@ -30,7 +30,7 @@ import (
 // empty. virtnbdrestore skips such a file before it looks at its name, and goes
 // on to the end.
 
-const interopDomain = `<domain type='test'>
+const interopDomain = `<domain type='qemu'>
   <name>vm1</name>
   <memory unit='KiB'>65536</memory>
   <os><type>hvm</type></os>

@@ -17,6 +17,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"virtnb/backupcmd"
+	"virtnb/recovercmd"
 	"virtnb/restorecmd"
 )
 
@@ -32,6 +33,8 @@ const (
 // peers are the commands of virtnb that take the place of another program.
 var peers = []peer{
 	{"backup", "virtnbdbackup", "save the disks of a virtual machine", backupcmd.Main},
+	{"restore", "virtnbdrestore", "bring the disks of a virtual machine back", restorecmd.Main},
+	{"map", recovercmd.PeerName, "serve the disks of a backup over NBD", recovercmd.MapMain},
 }
 
 func main() {
@@ -75,7 +78,10 @@ func newApp(out, errOut io.Writer) *cli.App {
 		ExitErrHandler:       func(*cli.Context, error) {}, // run reports
 		OnUsageError:         usageError,
 		Action:               unknownCommand,
-		Commands:             []*cli.Command{listCommand(out), mountCommand(errOut)},
+		Commands: []*cli.Command{
+			listCommand(out), dumpCommand(out), verifyCommand(out), mountCommand(errOut), bootCommand(out, errOut), recoveriesCommand(out),
+			promoteCommand(out, errOut), resumeCommand(out, errOut), discardCommand(out, errOut),
+		},
 	}
 	for _, p := range peers {
 		app.Commands = append(app.Commands, p.cli())
@@ -102,7 +108,7 @@ func listCommand(out io.Writer) *cli.Command {
 		OnUsageError: usageError,
 		Flags:        []cli.Flag{&cli.BoolFlag{Name: "json", Usage: "print one JSON object"}},
 		Action: func(c *cli.Context) error {
-			set, err := oneArgument(c, "the folder of a backup set")
+			set, err := setArgument(c)
 			if err != nil {
 				return err
 			}

@@ -27,6 +27,11 @@ type Disk struct {
 	Encrypted bool     // libvirt decrypts the image itself
 
 	ReadOnly, Shareable, Transient bool
+
+	Discard string // unmap, ignore; "" where the XML does not say
+	// MirrorReady tells, in a live XML, of a block job whose copy has all that
+	// the disk has and goes on to get it.
+	MirrorReady bool
 }
 
 // Network is the source of a disk that is not on the host.
@@ -89,6 +94,9 @@ func readDisk(e *etree.Element) Disk {
 		ReadOnly:   child(e, "readonly") != nil,
 		Shareable:  child(e, "shareable") != nil,
 		Transient:  child(e, "transient") != nil,
+
+		Discard:     attr(child(e, "driver"), "discard"),
+		MirrorReady: attr(child(e, "mirror"), "ready") == "yes",
 	}
 	switch d.Type {
 	case "file", "block", "dir":

@@ -37,7 +37,7 @@ func TestParseReadsDisks(t *testing.T) {
 <disk device='cdrom'><target dev='hdc'/></disk>`))
 	want := []Disk{
 		{Target: "vda", Bus: "virtio", Device: "disk", Type: "file", Path: "/images/top.qcow2", Format: "qcow2",
-			DataFile: "/images/top.data", Backing: []string{"/images/mid.qcow2", "default/base"}, Shareable: true, Transient: true},
+			DataFile: "/images/top.data", Backing: []string{"/images/mid.qcow2", "default/base"}, Shareable: true, Transient: true, Discard: "unmap"},
 		{Target: "sda", Bus: "scsi", Device: "lun", Type: "block", Path: "/dev/sdx", Format: "raw", ReadOnly: true},
 		{Target: "vdb", Device: "disk", Type: "network", TargetType: "block", Format: "raw",
 			Network: Network{Protocol: "nbd", Name: "export", TLS: true, Hosts: []NetworkHost{

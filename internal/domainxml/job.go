@@ -17,6 +17,20 @@ func WithoutParent(checkpoint []byte) ([]byte, error) {
 	return writeDocument(doc)
 }
 
+// WithDomain is the XML of a checkpoint with that of its domain in it, which
+// libvirt wants where it is told of a checkpoint. Errors are ErrXML.
+func WithDomain(checkpoint []byte, d *Domain) (string, error) {
+	doc, err := parseDocument(checkpoint, "domaincheckpoint")
+	if err != nil {
+		return "", err
+	}
+	if e := child(doc.Root(), "domain"); e != nil {
+		doc.Root().RemoveChild(e)
+	}
+	doc.Root().AddChild(d.root.Copy())
+	return newXML(doc)
+}
+
 // BackupServer says where the NBD server of a backup job is, by the job's XML
 // as virDomainBackupGetXMLDesc gives it: the path of a socket or "HOST:PORT".
 // It is "" where the XML does not say.

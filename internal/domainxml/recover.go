@@ -210,6 +210,7 @@ func (r *rewriter) dropHostDevices(devices *etree.Element) {
 
 // dropPlacement removes what binds the domain to parts of the host.
 func (r *rewriter) dropPlacement() {
+	remove(defaultPartition(r.root)...)
 	gone := children(r.root, "numatune")
 	gone = append(gone, children(r.root, "resource")...)
 	gone = append(gone, children(child(r.root, "memoryBacking"), "hugepages")...)
@@ -220,6 +221,13 @@ func (r *rewriter) dropPlacement() {
 	}
 	remove(gone...)
 	removeAttrs(child(r.root, "vcpu"), "cpuset")
+}
+
+// defaultPartition is the <resource> that every live XML has.
+func defaultPartition(root *etree.Element) []*etree.Element {
+	return slices.DeleteFunc(children(root, "resource"), func(e *etree.Element) bool {
+		return len(e.ChildElements()) != 1 || text(child(e, "partition")) != "/machine"
+	})
 }
 
 // tuning are the elements of <cputune> with these names.

@@ -88,6 +88,9 @@ func imagePath(d Disk, o SelectOptions) (path, problem string) {
 		if d.Type == "network" && o.Network {
 			return "", ""
 		}
+		if d.Type == "network" {
+			return "", fmt.Sprintf("Unable to detect disk volume type for disk [%s]: one in the network is saved only while the domain runs, in whole and with --raw; leave it out with --exclude %s", d.Target, d.Target)
+		}
 		return "", fmt.Sprintf("Unable to detect disk volume type for disk [%s]: type %s is not supported, leave it out with --exclude %s", d.Target, d.Type, d.Target)
 	}
 	if !filepath.IsAbs(path) {

@@ -52,7 +52,7 @@ func TestSelect(t *testing.T) {
 		"target of type block":   {`<disk>` + qcow2 + `<source file='/a'/><target dev='vda' type='block'/></disk>`, all, "", warn, "Block device [vda] excluded by default, use option --raw to include."},
 		"lun":                    {`<disk type='block' device='lun'>` + raw + `<source dev='/dev/sdx'/><target dev='sda'/></disk>`, all, "", warn, "Skipping direct attached lun [sda], use option --raw to include."},
 		"lun, wanted":            {`<disk type='block' device='lun'>` + raw + `<source dev='/dev/sdx'/><target dev='sda'/></disk>`, withRaw, "/dev/sdx", 0, ""},
-		"network":                {`<disk type='network'>` + raw + `<source protocol='rbd' name='p/i'/><target dev='vda'/></disk>`, withRaw, "", failed, "Unable to detect disk volume type for disk [vda]: type network is not supported, leave it out with --exclude vda"},
+		"network":                {`<disk type='network'>` + raw + `<source protocol='rbd' name='p/i'/><target dev='vda'/></disk>`, withRaw, "", failed, "Unable to detect disk volume type for disk [vda]: one in the network is saved only while the domain runs, in whole and with --raw; leave it out with --exclude vda"},
 		"network, wanted":        {`<disk type='network'>` + qcow2 + `<source protocol='rbd' name='p/i'/><target dev='vda'/></disk>`, SelectOptions{Network: true}, "", 0, ""},
 		"raw network, wanted":    {`<disk type='network'>` + raw + `<source protocol='rbd' name='p/i'/><target dev='vda'/></disk>`, SelectOptions{Network: true, Raw: true}, "", 0, ""},
 		"raw network, qcow only": {`<disk type='network'>` + raw + `<source protocol='rbd' name='p/i'/><target dev='vda'/></disk>`, SelectOptions{Network: true}, "", warn, "Raw disk [vda] excluded by default, use option --raw to include."},

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -23,6 +24,8 @@ const (
 	// nothing else notices a cable that was pulled.
 	keepAlive = 15 * time.Second
 	maxSilent = 4
+	// keepAliveRequest is what the ssh program asks.
+	keepAliveRequest = "keepalive@openssh.com"
 )
 
 // SSH is a machine reached over SSH, with its files over SFTP.
@@ -157,7 +160,7 @@ func watchConnection(client ssh.Conn, interval time.Duration, stop <-chan struct
 	for silent := 0; silent < maxSilent; silent++ {
 		if silent == 0 {
 			go func() {
-				client.SendRequest("keepalive@openssh.com", true, nil)
+				client.SendRequest(keepAliveRequest, true, nil)
 				answers <- struct{}{}
 			}()
 		}
@@ -256,12 +259,36 @@ func (h *SSH) Dial(ctx context.Context, network, address string) (net.Conn, erro
 	h.mu.Unlock()
 	conn, err := client.DialContext(ctx, network, address)
 	if _, refused := errors.AsType[*ssh.OpenChannelError](err); refused { // its reason does not tell these apart
-		err = fmt.Errorf("%w (nobody listens, or sshd_config there does not allow it: AllowStreamLocalForwarding, AllowTcpForwarding)", err)
+		err = fmt.Errorf("%w (nobody listens, the user may not open it, or sshd_config there does not allow it: AllowStreamLocalForwarding, AllowTcpForwarding)", err)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("ssh %s: connect to %s there: %w", h, address, err)
 	}
 	return conn, nil
+}
+
+// Ping fails where the connection is lost, or the server does not answer before
+// ctx ends: what breaks over SSH often does not tell why.
+func (h *SSH) Ping(ctx context.Context) error {
+	h.mu.Lock()
+	clients := slices.Clone(h.clients)
+	h.mu.Unlock()
+	for _, client := range clients {
+		answer := make(chan error, 1)
+		go func() {
+			_, _, err := client.SendRequest(keepAliveRequest, true, nil)
+			answer <- err
+		}()
+		select {
+		case err := <-answer:
+			if err != nil {
+				return fmt.Errorf("ssh %s: the connection was lost: %w", h, err)
+			}
+		case <-ctx.Done():
+			return fmt.Errorf("ssh %s: the server does not answer: %w", h, context.Cause(ctx))
+		}
+	}
+	return nil
 }
 
 // Close is documented at Host.

@@ -307,6 +307,17 @@ func TestCutEndsProcess(t *testing.T) {
 	waitFor(t, "sshd to end", func() bool { return s.Connections() == 0 })
 }
 
+// TestPing tells a lost connection from one that is there.
+func TestPing(t *testing.T) {
+	s := hosttest.Start(t)
+	h := s.Connect()
+	check(t, h.Ping(t.Context()))
+	s.Cut()
+	if err := h.Ping(t.Context()); err == nil || !strings.Contains(err.Error(), "the connection was lost") {
+		t.Errorf("got %v", err)
+	}
+}
+
 // TestCloseEndsProcess: so does Close.
 func TestCloseEndsProcess(t *testing.T) {
 	s := hosttest.Start(t)

@@ -51,6 +51,9 @@ type SSHOptions struct {
 func FromURI(uri string) (o SSHOptions, remote bool, err error) {
 	u, err := url.Parse(uri)
 	if err != nil {
+		if e, ok := errors.AsType[*url.Error](err); ok {
+			err = e.Err // what it failed on may hold a password
+		}
 		return o, false, fmt.Errorf("libvirt URI: %w", err)
 	}
 	_, transport, _ := strings.Cut(u.Scheme, "+")

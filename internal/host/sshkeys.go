@@ -66,9 +66,9 @@ func (k *hostKeys) check(_ string, remote net.Addr, key ssh.PublicKey) error {
 
 func (k *hostKeys) unknown(key ssh.PublicKey) error {
 	host, port, _ := net.SplitHostPort(k.address)
-	return fmt.Errorf("its host key (%s) is not known: log in once with \"ssh -p %s %s\", which shows the key and asks, "+
+	return fmt.Errorf("its host key (%s) is not known: log in once with \"ssh -p %s %s@%s\", which shows the key and asks, "+
 		"or add it with \"ssh-keyscan -p %s %s >>%s\" after comparing its fingerprint, or accept new keys with --%s",
-		fingerprint(key), port, host, port, host, k.known[0], AcceptNewKeysFlag)
+		fingerprint(key), port, k.user, host, port, host, k.known[0], AcceptNewKeysFlag)
 }
 
 func (k *hostKeys) changed(err error, key ssh.PublicKey) error {

@@ -10,6 +10,7 @@ import (
 	"os"
 
 	"virtnb/internal/argparse"
+	"virtnb/internal/host"
 )
 
 // Host says how to reach libvirt and the disks that it manages.
@@ -23,7 +24,7 @@ type Host struct {
 	NBDPort        int    // of the NBD server on a remote host; several disks that are off take those after it
 	NBDIP          string // that it listens on, and we connect to; "": the name of the host as libvirt tells it
 	TLS            bool   // for NBD
-	TLSCert        string // the folder of the server's certificates
+	TLSCert        string // the folder of certificates, here and there
 }
 
 // DefaultSSHPort is that of sshd. An option that says so leaves the port to the
@@ -54,9 +55,9 @@ func (h *Host) Options() []argparse.Option {
 		{Names: []string{"--ssh-private-key"}, Into: &h.SSHPrivateKey, Value: "FILE", Help: "private key for the remote sshd (default: what the agent and the configuration of ssh offer)"},
 		{Names: []string{"--password"}, Into: &h.Password, Help: "password to authenticate against libvirtd; other users of this machine can see it, an authfile in the URI they cannot"},
 		{Names: []string{"-P", "--nbd-port"}, Into: &h.NBDPort, Value: "PORT", Help: fmt.Sprintf("port of the NBD service on the remote host; must be another one for each backup at the same time (default: %d)", h.NBDPort)},
-		{Names: []string{"-I", "--nbd-ip"}, Into: &h.NBDIP, Value: "IP", Help: "address to bind the remote NBD service to (default: hostname returned by libvirtd)"},
+		{Names: []string{"-I", "--nbd-ip"}, Into: &h.NBDIP, Value: "IP", Help: "address to bind the remote NBD service to, instead of sending its data through SSH (with --tls, or without SSH, default: hostname returned by libvirtd)"},
 		{Names: []string{"--tls"}, Into: &h.TLS, Help: "use TLS for the NBD connection, and verify the server"},
-		{Names: []string{"--tls-cert"}, Into: &h.TLSCert, Value: "DIR", Help: fmt.Sprintf("certificates for TLS with domains that are off and for restore (default: %s)", h.TLSCert)},
+		{Names: []string{"--tls-cert"}, Into: &h.TLSCert, Value: "DIR", Help: fmt.Sprintf("certificates for TLS: those of the client here, and on the remote host those of the server for domains that are off and for restore (default: %s)", h.TLSCert)},
 	}
 }
 
@@ -66,6 +67,23 @@ func (h *Host) OwnOptions() []argparse.Option {
 		{Names: []string{"--connect"}, Exact: true, Into: &h.URI, Value: "URI", Help: "another name for --uri"},
 		{Names: []string{"--ssh-accept-new-keys"}, Exact: true, Into: &h.SSHAcceptNew, Help: "accept the key of an SSH server that was never seen before, and remember it; a key that has changed is refused all the same"},
 	}
+}
+
+// SSH says how to reach the host of a libvirt URI, as the options have it and
+// else as the URI does; remote is false for a URI that does not go through SSH.
+func (h Host) SSH(uri string) (o host.SSHOptions, remote bool, err error) {
+	o, remote, err = host.FromURI(uri)
+	if h.SSHUser != "" {
+		o.User = h.SSHUser
+	}
+	if h.SSHPort != DefaultSSHPort {
+		o.Port = h.SSHPort
+	}
+	if h.SSHPrivateKey != "" {
+		o.KeyFile = h.SSHPrivateKey
+	}
+	o.AcceptNewKeys = o.AcceptNewKeys || h.SSHAcceptNew
+	return o, remote, err
 }
 
 // Check fails for what cannot be.

@@ -35,7 +35,7 @@ type Client struct {
 // Connect connects, as o says. ctx bounds only that, but for the time in which a
 // host's name is looked up.
 func Connect(ctx context.Context, o Options) (*Client, error) {
-	if err := o.check(); err != nil {
+	if err := o.Check(); err != nil {
 		return nil, err
 	}
 	if o.Wait == 0 {

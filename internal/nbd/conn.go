@@ -69,12 +69,21 @@ func (c *conn) loop() error {
 			continue // it was refused
 		}
 		if _, err := c.h.Poll(pollTime); err != nil {
-			return fmt.Errorf("%s: connection lost: %w", c.server, err)
+			return fmt.Errorf("%s: connection lost: %w", c.server, c.lost(err))
 		}
 		if err := c.queue.closed(); err != nil {
 			return err
 		}
 	}
+}
+
+// lost is what an error of Poll means: for a connection that the server has
+// ended, libnbd only says that there is nothing to wait for.
+func (c *conn) lost(err error) error {
+	if closed, closedErr := c.h.AioIsClosed(); closedErr == nil && closed {
+		return errors.New("the server hung up")
+	}
+	return err
 }
 
 // start issues r.
@@ -119,7 +128,7 @@ func dial(ctx context.Context, o *Options) (*libnbd.Libnbd, error) {
 			left--
 		}
 		if asked || left == 0 {
-			return nil, fmt.Errorf("%s: %w", o.server(), err)
+			return nil, fmt.Errorf("%s: %w%s", o.server(), err, o.hint(err))
 		}
 		select {
 		case <-ctx.Done():

@@ -26,6 +26,12 @@ const (
 	defaultWait = 30 * time.Second
 )
 
+// Files in the folder of certificates.
+const (
+	caFile     = "ca-cert.pem"
+	clientFile = "client-cert.pem"
+)
+
 // Options say which export of which server, and how to use it. One of URI,
 // Socket and Host is the server.
 type Options struct {
@@ -85,8 +91,9 @@ func (o *Options) port() string {
 	return o.Port
 }
 
-// check finds contradictions, and TLS that would not protect.
-func (o *Options) check() error {
+// Check finds contradictions, and TLS that would not protect. Connect begins
+// with it.
+func (o Options) Check() error {
 	given := 0
 	for _, s := range []string{o.URI, o.Socket, o.Host} {
 		if s != "" {
@@ -125,11 +132,27 @@ func (o *Options) checkTLS(unix bool) error {
 	if unix && o.TLS.Hostname == "" {
 		return fmt.Errorf("%s: on a Unix socket the name in the server's certificate has to be given, to verify it", o.server())
 	}
-	ca := filepath.Join(o.TLS.Dir, "ca-cert.pem")
+	ca := filepath.Join(o.TLS.Dir, caFile)
 	if _, err := os.Stat(ca); err != nil {
 		return fmt.Errorf("%s: the certificate of the CA, to verify the server: %w", o.server(), err)
 	}
 	return nil
+}
+
+// hint says what to do about TLS that came to nothing. A server that wants a
+// certificate and got none often just hangs up.
+func (o *Options) hint(err error) string {
+	text := err.Error()
+	switch {
+	case o.TLS == nil || !strings.Contains(text, "gnutls"):
+		return ""
+	case strings.Contains(text, "certificate verification"):
+		return fmt.Sprintf("; the server's certificate must be one of the authority in %s, and for the name or address that is connected to", filepath.Join(o.TLS.Dir, caFile))
+	}
+	if _, err := os.Stat(filepath.Join(o.TLS.Dir, clientFile)); err != nil {
+		return fmt.Sprintf("; a server that wants a certificate of its client needs %s and client-key.pem in %s", clientFile, o.TLS.Dir)
+	}
+	return ""
 }
 
 // apply sets h up.

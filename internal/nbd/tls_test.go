@@ -4,6 +4,8 @@ package nbd
 
 import (
 	"net"
+	"os"
+	"path/filepath"
 	"testing"
 
 	"virtnb/internal/qemu/qemutest"
@@ -14,7 +16,12 @@ import (
 func TestTLS(t *testing.T) {
 	trusted, other := qemutest.NewCertificates(t, "127.0.0.1"), qemutest.NewCertificates(t, "127.0.0.1")
 	secure := serveTCP(t, "--tls=require", "--tls-certificates="+trusted.ServerDir)
+	mutual := serveTCP(t, "--tls=require", "--tls-certificates="+trusted.ServerDir, "--tls-verify-peer")
 	clear := serveTCP(t, "--tls=off")
+	onlyCA := t.TempDir()
+	ca, err := os.ReadFile(filepath.Join(trusted.ClientDir, caFile))
+	must(t, err)
+	must(t, os.WriteFile(filepath.Join(onlyCA, caFile), ca, 0o600))
 	for name, tc := range map[string]struct {
 		host, port string
 		tls        *TLS
@@ -22,7 +29,9 @@ func TestTLS(t *testing.T) {
 	}{
 		"verified":         {"127.0.0.1", secure, &TLS{Dir: trusted.ClientDir, VerifyPeer: true}, ""},
 		"not verified":     {"127.0.0.1", secure, &TLS{Dir: other.ClientDir}, ""},
-		"of another CA":    {"127.0.0.1", secure, &TLS{Dir: other.ClientDir, VerifyPeer: true}, "certificate verification"},
+		"of another CA":    {"127.0.0.1", secure, &TLS{Dir: other.ClientDir, VerifyPeer: true}, "one of the authority in " + other.ClientDir},
+		"both verified":    {"127.0.0.1", mutual, &TLS{Dir: trusted.ClientDir, VerifyPeer: true}, ""},
+		"nothing to show":  {"127.0.0.1", mutual, &TLS{Dir: onlyCA, VerifyPeer: true}, "needs client-cert.pem and client-key.pem in " + onlyCA},
 		"of another host":  {"localhost", secure, &TLS{Dir: trusted.ClientDir, VerifyPeer: true}, "certificate verification"},
 		"wanted by server": {"127.0.0.1", secure, nil, "it may want TLS"},
 		"wanted by us":     {"127.0.0.1", clear, &TLS{Dir: trusted.ClientDir, VerifyPeer: true}, "may not offer it"},

@@ -27,6 +27,11 @@ type CreateOptions struct {
 	DataFile        string // path of the file for the data, made too
 	DataFileRaw     bool
 	Preallocation   string // off, metadata, falloc, full
+
+	// Backing is the backing image: a path, or a URI of NBD. It is opened, and
+	// so must be there.
+	Backing       string
+	BackingFormat string // needed with Backing
 }
 
 // OptionsLike gives the options for an image like that one, of that size. The
@@ -58,6 +63,8 @@ func (o CreateOptions) list() string {
 	add(o.CompressionType != "" && o.Compat != "0.10", "compression_type", o.CompressionType)
 	add(o.DataFile != "", "data_file", o.DataFile)
 	add(o.DataFileRaw, "data_file_raw", "on")
+	add(o.Backing != "", "backing_file", o.Backing)
+	add(o.BackingFormat != "", "backing_fmt", o.BackingFormat)
 	add(o.Preallocation != "", "preallocation", o.Preallocation)
 	return strings.Join(options, ",")
 }

@@ -44,6 +44,10 @@ type Export struct {
 	Connections int
 	// Compress has ServeWritable write compressed clusters.
 	Compress bool
+	// Unsafe has ServeWritable leave it to the caller to make the files durable
+	// after Stop: a flush does nothing, also not between what qemu-nbd writes. It
+	// is for images that are thrown away unless they become complete.
+	Unsafe bool
 }
 
 const (
@@ -86,7 +90,11 @@ func ServeWritable(ctx context.Context, h host.Host, e Export) (*Server, error) 
 	if e.Bitmap != "" {
 		return nil, errors.New("qemu-nbd: a bitmap is offered by a read-only export only")
 	}
-	return serve(ctx, h, e, host.Command{Argv: append([]string{"--discard=unmap"}, e.image()...), Grace: writableGrace})
+	argv := []string{"--discard=unmap"}
+	if e.Unsafe {
+		argv = append(argv, "--cache=unsafe")
+	}
+	return serve(ctx, h, e, host.Command{Argv: append(argv, e.image()...), Grace: writableGrace})
 }
 
 // image is the part of the command line that names the image.

@@ -42,9 +42,11 @@ type Options struct {
 	// User and Password are for SASL. Without them the URI's authfile= and
 	// libvirt's own auth.conf count.
 	User, Password string
-	// KeyFile is the private key for a connection through ssh, unless the
-	// URI names one with keyfile=.
+	// KeyFile, SSHUser and SSHPort are for a connection through ssh, unless
+	// the URI names them: the private key (keyfile=), who logs in, and where.
 	KeyFile string
+	SSHUser string
+	SSHPort int
 }
 
 // Connection is an open connection. Its methods and those of the Connect in it
@@ -87,7 +89,7 @@ func Connect(ctx context.Context, o Options) (*Connection, error) {
 	if err != nil {
 		return nil, explain(err, uri, o)
 	}
-	c := &Connection{Connect: conn, uri: uri, lost: make(chan struct{})}
+	c := &Connection{Connect: conn, uri: uri.resolved(conn), lost: make(chan struct{})}
 	if err := c.watch(); err != nil {
 		_, _ = conn.Close() // the first error is the one that tells
 		return nil, explain(err, uri, o)

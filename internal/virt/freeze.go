@@ -18,6 +18,11 @@ import (
 type Quiescer interface {
 	FSFreeze(mounts []string, flags uint32) error
 	FSThaw(mounts []string, flags uint32) error
+	Counted
+}
+
+// Counted is what can be kept for a call that goes on; *libvirt.Domain is.
+type Counted interface {
 	Ref() error
 	Free() error
 }
@@ -29,7 +34,7 @@ var late sync.WaitGroup
 // of them. When ctx ends it returns an error, and the guest is not frozen or
 // will be thawed, see [WaitLate].
 func Freeze(ctx context.Context, dom Quiescer, mounts []string) error {
-	return leave(ctx, dom, "freeze", func() error { return dom.FSFreeze(mounts, 0) }, func() {
+	return leave(ctx, dom, "freeze the filesystems", func() error { return dom.FSFreeze(mounts, 0) }, func() {
 		_ = dom.FSThaw(nil, 0) // nobody is there to hear of it
 	})
 }
@@ -37,7 +42,14 @@ func Freeze(ctx context.Context, dom Quiescer, mounts []string) error {
 // Thaw lets the guest agent thaw all filesystems, and returns an error when
 // ctx ends before that is done; the agent may still do it.
 func Thaw(ctx context.Context, dom Quiescer) error {
-	return leave(ctx, dom, "thaw", func() error { return dom.FSThaw(nil, 0) }, func() {})
+	return leave(ctx, dom, "thaw the filesystems", func() error { return dom.FSThaw(nil, 0) }, func() {})
+}
+
+// Ask calls call, which asks the agent of dom for something and changes nothing
+// in the guest. When ctx ends it returns an error; call may go on. In errors,
+// what was asked for is what.
+func Ask(ctx context.Context, dom Counted, what string, call func() error) error {
+	return leave(ctx, dom, what, call, func() {})
 }
 
 // WaitLate waits until no call is left behind any more, or ctx ends. A program
@@ -58,12 +70,12 @@ func WaitLate(ctx context.Context) error {
 
 // leave calls call, which uses dom, in a goroutine and waits for it as long as
 // ctx lasts. undo is called where call had success and nobody waited.
-func leave(ctx context.Context, dom Quiescer, what string, call func() error, undo func()) error {
+func leave(ctx context.Context, dom Counted, what string, call func() error, undo func()) error {
 	if err := ctx.Err(); err != nil {
-		return fmt.Errorf("%s the filesystems: %w", what, context.Cause(ctx))
+		return fmt.Errorf("%s: %w", what, context.Cause(ctx))
 	}
 	if err := dom.Ref(); err != nil {
-		return Failed(what+" the filesystems", err)
+		return Failed(what, err)
 	}
 	answer := make(chan error)
 	late.Go(func() {
@@ -79,8 +91,8 @@ func leave(ctx context.Context, dom Quiescer, what string, call func() error, un
 	})
 	select {
 	case err := <-answer:
-		return Failed(what+" the filesystems", err)
+		return Failed(what, err)
 	case <-ctx.Done():
-		return fmt.Errorf("%s the filesystems: the guest agent does not answer: %w", what, context.Cause(ctx))
+		return fmt.Errorf("%s: the guest agent does not answer: %w", what, context.Cause(ctx))
 	}
 }

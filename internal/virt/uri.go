@@ -3,12 +3,16 @@
 package virt
 
 import (
+	"cmp"
 	"fmt"
+	"net"
 	"net/url"
 	"os"
 	"slices"
 	"strconv"
 	"strings"
+
+	"libvirt.org/go/libvirt"
 )
 
 // drivers are those of libvirt. An unknown one would be tried on the local
@@ -64,23 +68,47 @@ func (o Options) uri() (URI, error) {
 		text = DefaultURI()
 	}
 	u, err := ParseURI(text)
-	if err != nil || o.KeyFile == "" {
+	if err != nil {
 		return u, err
 	}
-	return u.withKeyFile(o.KeyFile), nil
+	if remote, _ := u.Remote(); !remote.SSH() {
+		return u, nil
+	}
+	return u.withLogin(o), nil
 }
 
-// withKeyFile names the private key for ssh, unless there is one.
-func (u URI) withKeyFile(path string) URI {
-	remote, _ := u.Remote()
-	query := u.url.Query()
-	if !remote.SSH() || query.Has("keyfile") {
+// withLogin adds what the URI does not say of how to log in by ssh.
+func (u URI) withLogin(o Options) URI {
+	with := *u.url
+	if query := with.Query(); o.KeyFile != "" && !query.Has("keyfile") {
+		query.Set("keyfile", o.KeyFile)
+		with.RawQuery = query.Encode()
+	}
+	if o.SSHUser != "" && with.User.Username() == "" {
+		with.User = url.User(o.SSHUser)
+	}
+	if o.SSHPort != 0 && with.Port() == "" {
+		with.Host = net.JoinHostPort(cmp.Or(with.Hostname(), "localhost"), strconv.Itoa(o.SSHPort))
+	}
+	if with == *u.url {
 		return u
 	}
-	query.Set("keyfile", path)
-	with := *u.url
-	with.RawQuery = query.Encode()
 	return URI{with.String(), &with}
+}
+
+// resolved is the URI that an alias stands for; others stay as they are.
+func (u URI) resolved(conn *libvirt.Connect) URI {
+	if u.url.Scheme != "" {
+		return u
+	}
+	text, err := conn.GetURI()
+	if err != nil {
+		return u
+	}
+	if behind, err := ParseURI(text); err == nil {
+		return behind
+	}
+	return u
 }
 
 // String is the URI for libvirt.

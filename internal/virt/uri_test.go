@@ -81,6 +81,23 @@ func TestDefaultURI(t *testing.T) {
 	}
 }
 
+func TestLogin(t *testing.T) {
+	for uri, want := range map[string]string{
+		"qemu+ssh://host/system":             "qemu+ssh://me@host:2222/system",
+		"qemu+ssh:///system":                 "qemu+ssh://me@localhost:2222/system",
+		"qemu+ssh://[::1]/system":            "qemu+ssh://me@[::1]:2222/system",
+		"qemu+ssh://root@host:22/system?a=b": "qemu+ssh://root@host:22/system?a=b",
+		"qemu+tcp://host/system":             "qemu+tcp://host/system",
+		"qemu:///system":                     "qemu:///system",
+		"an-alias":                           "an-alias",
+	} {
+		u, err := Options{URI: uri, SSHUser: "me", SSHPort: 2222}.uri()
+		if err != nil || u.String() != want {
+			t.Errorf("%s has become %s (%v)", uri, u, err)
+		}
+	}
+}
+
 func TestKeyFile(t *testing.T) {
 	for uri, want := range map[string]string{
 		"qemu+ssh://host/system":                "qemu+ssh://host/system?keyfile=%2Fk+1",

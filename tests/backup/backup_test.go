@@ -53,8 +53,11 @@ func ours(t testing.TB) []string {
 type backups struct {
 	*testbed.Guest
 	daemon  *testbed.Daemon
+	uri     string   // of the daemon, where that is not its own
+	env     []string // of programs that use that
 	set     string
 	copies  string // the folder of the copies of disks
+	scratch string // the folder of sockets and scratch files
 	targets []string
 	points  []livePoint
 	rand    *rand.Rand
@@ -69,13 +72,22 @@ type livePoint struct {
 // newBackups starts a libvirt and a guest for the test.
 func newBackups(t *testing.T, opts testbed.GuestOptions) *backups {
 	t.Helper()
-	daemon := testbed.New(t, testbed.Options{})
+	return guestOf(t, testbed.New(t, testbed.Options{}), opts)
+}
+
+// guestOf starts a guest of a libvirt for the test.
+func guestOf(t *testing.T, daemon *testbed.Daemon, opts testbed.GuestOptions) *backups {
+	t.Helper()
 	guest, err := daemon.Guest(opts)
 	if err != nil {
 		t.Fatal(err)
 	}
 	b := &backups{Guest: guest, daemon: daemon, copies: t.TempDir(), rand: rand.New(rand.NewPCG(3, 4))}
 	b.set = filepath.Join(b.copies, "set")
+	b.scratch = filepath.Join(b.copies, "scratch")
+	if err := os.Mkdir(b.scratch, 0o700); err != nil {
+		t.Fatal(err)
+	}
 	for _, disk := range opts.Disks {
 		b.targets = append(b.targets, disk.Target)
 	}
@@ -84,8 +96,27 @@ func newBackups(t *testing.T, opts testbed.GuestOptions) *backups {
 
 // run has a program back the guest up into the set, and returns what it printed.
 func (b *backups) run(program []string, args ...string) (string, error) {
-	args = slices.Concat(program[1:], []string{"-d", b.Name, "-o", b.set}, args)
+	args = slices.Concat(program[1:], b.arguments(), args)
+	if b.uri != "" {
+		return b.runFar(program[0], args...)
+	}
 	return b.daemon.Client(program[0], args...)
+}
+
+// arguments are those of all backups. The socket and the scratch files of other
+// runs on the machine are not in the way of these.
+func (b *backups) arguments() []string {
+	return []string{"-d", b.Name, "-o", b.set, "-f", filepath.Join(b.scratch, "nbd"), "--scratchdir", b.scratch}
+}
+
+// wantNoScratch fails the test where a run left something in the folder of its
+// socket and scratch files.
+func (b *backups) wantNoScratch(t testing.TB) {
+	t.Helper()
+	left, err := filepath.Glob(filepath.Join(b.scratch, "*"))
+	if err != nil || len(left) > 0 {
+		t.Errorf("%q are left, %v", left, err)
+	}
 }
 
 // make makes a backup that must succeed and becomes a restore point, and returns
@@ -124,6 +155,7 @@ func checkpoint(n int) string { return fmt.Sprint("virtnbdbackup.", n) }
 // check compares the set with the copies.
 func (b *backups) check(t testing.TB) {
 	t.Helper()
+	b.wantNoScratch(t)
 	set, err := format.CheckSet(b.set)
 	if err != nil {
 		t.Fatal(err)

@@ -4,6 +4,7 @@ package backup
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -77,10 +78,10 @@ type process struct {
 // start starts a backup. The test's end kills it.
 func (b *backups) start(t testing.TB, program []string, env string, args ...string) *process {
 	t.Helper()
-	args = slices.Concat(program[1:], []string{"-U", b.daemon.URI(), "-d", b.Name, "-o", b.set}, args)
+	args = slices.Concat(program[1:], []string{"-U", cmp.Or(b.uri, b.daemon.URI())}, b.arguments(), args)
 	p := &process{Cmd: exec.Command(program[0], args...), done: make(chan error, 1)}
 	p.Stdout, p.Stderr = &p.out, &p.out
-	p.Env = append(os.Environ(), env)
+	p.Env = slices.Concat(os.Environ(), b.env, []string{env})
 	if err := p.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -248,6 +249,7 @@ func TestBackupGuestEnds(t *testing.T) {
 	if err := p.end(t); exitStatus(err) != 1 {
 		t.Errorf("%v, want exit status 1\n%s", err, &p.out)
 	}
+	wantOutput(t, p.out.String(), "The backup job has ended: the domain was shut down")
 	if err := b.StartAgain(); err != nil {
 		t.Fatal(err)
 	}
@@ -381,6 +383,10 @@ func (b *backups) dieAt(t *testing.T, program []string, step string, n int, leve
 	p := b.start(t, program, "VIRTNB_CRASH_AT="+step, "-l", level)
 	if err := p.end(t); exitStatus(err) != -1 {
 		t.Fatalf("%s not killed at %s: %v\n%s", level, step, err, &p.out)
+	}
+	// As if it had been killed over its notes.
+	if err := os.WriteFile(filepath.Join(b.set, ".virtnb.journal.partial"), []byte("{"), 0o600); err != nil {
+		t.Fatal(err)
 	}
 	n = b.recovered(t, n, step+" of "+level)
 	b.check(t)

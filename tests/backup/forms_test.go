@@ -5,11 +5,14 @@ package backup
 import (
 	"archive/zip"
 	"bytes"
+	"fmt"
 	"io"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"syscall"
 	"testing"
 
 	"virtnb/tests/testbed"
@@ -42,7 +45,34 @@ func TestBackupArchive(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	program := ours(t)
+	archives := b.archives(t, ours(t), work)
+	for _, archive := range archives {
+		unzip(t, archive, b.set)
+	}
+	if files := (&backups{set: work}).dataFiles(t); len(files) > 0 {
+		t.Errorf("%q are in the folder", files)
+	}
+	b.wantCheckpoints(t, 3)
+	b.check(t)
+	b.checkRestores(t, "vda")
+	b.checkArchives(t, archives)
+}
+
+// Archives that virtnbdbackup made are read as they are.
+func TestArchivesOfThePeer(t *testing.T) {
+	t.Parallel()
+	b := newBackups(t, twoDisks())
+	work := filepath.Join(b.copies, "work")
+	if err := os.Mkdir(work, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	b.checkArchives(t, b.archives(t, theirs, work))
+}
+
+// archives makes a full and two incrementals to the standard output, in the
+// folder work.
+func (b *backups) archives(t testing.TB, program []string, work string) (archives [][]byte) {
+	t.Helper()
 	for i, args := range [][]string{{"-l", "full"}, {"-l", "inc", "-z"}, {"-l", "inc"}} {
 		b.changeAll(t)
 		b.note(t, checkpoint(i))
@@ -53,14 +83,30 @@ func TestBackupArchive(t *testing.T) {
 		if err := cmd.Run(); err != nil {
 			t.Fatalf("%v\n%s", err, &log)
 		}
-		unzip(t, archive.Bytes(), b.set)
+		archives = append(archives, archive.Bytes())
 	}
-	if files := (&backups{set: work}).dataFiles(t); len(files) > 0 {
-		t.Errorf("%q are in the folder", files)
+	return archives
+}
+
+// checkArchives compares a folder of the archives with the copies, and has them
+// verified.
+func (b *backups) checkArchives(t testing.TB, archives [][]byte) {
+	t.Helper()
+	folder := filepath.Join(b.copies, "archives")
+	if err := os.Mkdir(folder, 0o700); err != nil {
+		t.Fatal(err)
 	}
-	b.wantCheckpoints(t, 3)
-	b.check(t)
-	b.checkRestores(t, "vda")
+	for i, archive := range archives {
+		if err := os.WriteFile(filepath.Join(folder, fmt.Sprintf("%d.zip", i)), archive, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	packed := *b
+	packed.set = folder
+	packed.check(t)
+	if out, err := exec.Command(ours(t)[0], "verify", folder).CombinedOutput(); err != nil {
+		t.Errorf("verify: %v\n%s", err, out)
+	}
 }
 
 // unzip adds the members of an archive to a folder.
@@ -114,4 +160,57 @@ func TestBackupDataFile(t *testing.T) {
 	}
 	b.wantCheckpoints(t, 3)
 	b.check(t)
+}
+
+// A socket that a dead process left is not in the way, one of a living is.
+func TestBackupSocketInTheWay(t *testing.T) {
+	t.Parallel()
+	b := newBackups(t, twoDisks())
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Net: "unix", Name: filepath.Join(b.scratch, "nbd")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.SetUnlinkOnClose(false)
+	if out, err := b.run(ours(t), "-l", "full"); err == nil {
+		t.Errorf("the socket of another process is no error:\n%s", out)
+	}
+	l.Close()
+	b.make(t, checkpoint(0), ours(t), "-l", "full")
+	b.check(t)
+}
+
+// QEMU is another user than us, as it mostly is: it can enter the folder for
+// scratch files that we make.
+func TestBackupForeignQEMU(t *testing.T) {
+	t.Parallel()
+	daemon := testbed.New(t, testbed.Options{QemuConfig: "user = \"nobody\"\ngroup = \"nogroup\"\ndynamic_ownership = 1\n"})
+	guest, err := daemon.Guest(testbed.GuestOptions{Start: testbed.Off, Disks: []testbed.Disk{{Target: "vda", Size: smallDisk}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for path, mode := range map[string]os.FileMode{daemon.Root(): 0o711, filepath.Dir(guest.Image("vda")): 0o777} {
+		if err := os.Chmod(path, mode); err != nil {
+			t.Fatal(err)
+		}
+	}
+	b := &backups{Guest: guest, daemon: daemon, copies: t.TempDir()}
+	b.set = filepath.Join(b.copies, "set")
+	b.scratch = filepath.Join("/var/tmp", filepath.Base(daemon.Root())) // of the socket, where QEMU may make it
+	if err := os.Mkdir(b.scratch, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(b.scratch) })
+	if err := os.Chmod(b.scratch, 0o777); err != nil {
+		t.Fatal(err)
+	}
+	b.virsh(t, "start", "--paused", guest.Name)
+	if st, err := os.Stat(guest.Image("vda")); err != nil || st.Sys().(*syscall.Stat_t).Uid == 0 {
+		t.Fatalf("QEMU is root, or %v", err)
+	}
+	scratch := filepath.Join(b.scratch, "scratch")
+	for _, level := range []string{"full", "inc"} {
+		if out, err := b.run(ours(t), "-l", level, "--scratchdir", scratch); err != nil {
+			t.Errorf("%s: %v\n%s", level, err, out)
+		}
+	}
 }

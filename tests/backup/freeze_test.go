@@ -4,6 +4,8 @@ package backup
 
 import (
 	"bytes"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -117,7 +119,10 @@ func TestBackupFreezes(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	wantOutput(t, out, "Freezed", "Thawed")
+	wantOutput(t, out, "Freezed", "Thawed", "Saving guest information to")
+	if info, err := os.ReadFile(filepath.Join(b.set, "osinfo."+checkpoint(0))); err != nil || !bytes.Contains(info, []byte(`"os.kernel-release": "`)) {
+		t.Errorf("guest information: %s, %v", info, err)
+	}
 	b.wantFreezes(t, "freeze", "thaw")
 	b.wantText(t, "vda", checkpoint(0), "text of the full", true)
 	b.wantText(t, "vdb", checkpoint(0), "text of the full", true)

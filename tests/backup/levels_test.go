@@ -249,6 +249,10 @@ func TestBackupOffline(t *testing.T) {
 		wantKept(t, before, filesOf(t, b.set))
 		nextSecond()
 	}
+	out, err := b.run(program, "-l", "inc", "-p")
+	if err != nil || strings.Contains(out, "size: [0] Bytes") {
+		t.Errorf("what an incremental would have: %v\n%s", err, out)
+	}
 	c := b.into("copy")
 	wantOutput(t, c.make(t, "copy", program, "-l", "full"), "Domain is offline, resetting backup options")
 	c.check(t)

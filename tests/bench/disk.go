@@ -3,6 +3,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -22,7 +23,8 @@ type disk struct {
 	size    int64
 	layout  layout
 	storage storage
-	points  int // restore points written so far
+	points  int    // restore points written so far
+	format  string // of the image that was backed up; "": raw
 }
 
 // storage is how the savesets of a set are stored.
@@ -130,7 +132,7 @@ func checkpoint(layer int) string { return fmt.Sprintf("virtnbdbackup.%d", layer
 
 func (d *disk) meta(extents []format.Extent, layer int) format.Metadata {
 	m := format.Metadata{
-		VirtualSize: d.size, DataSize: sum(extents), DiskName: diskName, DiskFormat: "raw",
+		VirtualSize: d.size, DataSize: sum(extents), DiskName: diskName, DiskFormat: cmp.Or(d.format, "raw"),
 		CheckpointName: checkpoint(layer), Incremental: layer > 0,
 	}
 	if layer > 0 {

@@ -68,6 +68,9 @@ func (d *Daemon) Guest(opts GuestOptions) (*Guest, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := os.Chmod(dir, 0o711); err != nil { // QEMU may be another user
+		return nil, err
+	}
 	if opts.Name == "" {
 		opts.Name = "vm" + filepath.Base(dir)
 	}

@@ -17,7 +17,8 @@
 //
 // All state is below one directory. libvirtd and the guests live in a mount and
 // a process namespace, which the kernel clears when this process ends, however
-// it ends. Several testbeds can be up at once. It needs root.
+// it ends, and in one where the host name can be another ([Daemon.SetHostname]).
+// Several testbeds can be up at once. It needs root.
 //
 // A file system that is mounted after the start of a testbed is not seen by its
 // libvirtd and guests: mount first.
@@ -55,10 +56,7 @@ unix_sock_rw_perms = "0777"
 `
 
 // With stdio_handler "file" no virtlogd is needed.
-const qemuConf = `user = "root"
-group = "root"
-dynamic_ownership = 0
-remember_owner = 0
+const qemuConf = `remember_owner = 0
 security_driver = "none"
 cgroup_controllers = [ ]
 namespaces = [ ]
@@ -68,7 +66,8 @@ stdio_handler = "file"
 // Options say how libvirtd runs. The zero value is a usual one on a Unix socket.
 type Options struct {
 	Config     string   // more lines for libvirtd.conf
-	QemuConfig string   // more lines for qemu.conf
+	QemuConfig string   // lines for qemu.conf, in place of ours where they say another thing
+	QemuUser   string   // whom QEMU runs as, who gets the files that it opens; default root
 	Args       []string // more arguments of libvirtd, such as --listen
 	Setup      string   // bash, run before libvirtd in its mount namespace
 }
@@ -135,6 +134,11 @@ func (d *Daemon) start(ctx context.Context, opts Options) error {
 
 // writeFiles makes the folders and configuration below the root.
 func (d *Daemon) writeFiles(opts Options) error {
+	if opts.QemuUser != "" { // who has to get at the images
+		if err := os.Chmod(d.root, 0o711); err != nil {
+			return err
+		}
+	}
 	for _, dir := range []string{"etc", "lib", "run", "log", "cache", "img"} {
 		if err := os.Mkdir(filepath.Join(d.root, dir), 0o755); err != nil {
 			return err
@@ -144,7 +148,7 @@ func (d *Daemon) writeFiles(opts Options) error {
 		"namespace.sh":      namespaceScript,
 		"setup.sh":          opts.Setup,
 		"etc/libvirtd.conf": libvirtdConf + opts.Config,
-		"etc/qemu.conf":     qemuConf + opts.QemuConfig,
+		"etc/qemu.conf":     opts.QemuConfig + opts.owner() + qemuConf,
 	}
 	for name, content := range files {
 		if err := os.WriteFile(filepath.Join(d.root, name), []byte(content), 0o644); err != nil {
@@ -152,6 +156,14 @@ func (d *Daemon) writeFiles(opts Options) error {
 		}
 	}
 	return nil
+}
+
+// owner is whom QEMU runs as.
+func (o Options) owner() string {
+	if o.QemuUser == "" {
+		return "user = \"root\"\ngroup = \"root\"\ndynamic_ownership = 0\n"
+	}
+	return fmt.Sprintf("user = %q\ngroup = %[1]q\ndynamic_ownership = 1\n", o.QemuUser)
 }
 
 // enter starts the namespace's first process and waits until it is ready.
@@ -162,7 +174,7 @@ func (d *Daemon) enter(args []string) error {
 	}
 	defer log.Close()
 	cmd := exec.Command("bash", append([]string{filepath.Join(d.root, "namespace.sh"), d.root}, args...)...)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNS | syscall.CLONE_NEWPID, Setsid: true}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNS | syscall.CLONE_NEWPID | syscall.CLONE_NEWUTS, Setsid: true}
 	cmd.Stderr = log
 	control, err := cmd.StdinPipe()
 	if err != nil {
@@ -243,7 +255,18 @@ func (d *Daemon) Log() string {
 // kills the program that it runs.
 func (d *Daemon) Inside(ctx context.Context, name string, args ...string) *exec.Cmd {
 	pid := strconv.Itoa(d.cmd.Process.Pid)
-	return exec.CommandContext(ctx, "nsenter", append([]string{"--target", pid, "--mount", "--pid", "--", "setpriv", "--pdeathsig", "KILL", name}, args...)...)
+	return exec.CommandContext(ctx, "nsenter", append([]string{"--target", pid, "--mount", "--pid", "--uts", "--", "setpriv", "--pdeathsig", "KILL", name}, args...)...)
+}
+
+// SetHostname changes the name of the machine that libvirtd is on, for those
+// inside only.
+func (d *Daemon) SetHostname(name string) error {
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	if out, err := d.Inside(ctx, "hostname", name).CombinedOutput(); err != nil {
+		return fmt.Errorf("hostname %s: %w: %s", name, err, out)
+	}
+	return nil
 }
 
 // Kill ends libvirtd as a crash would. The guests run on.

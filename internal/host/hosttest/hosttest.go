@@ -40,6 +40,7 @@ type Server struct {
 
 	t        testing.TB
 	dir      string
+	command  Command
 	listener net.Listener
 	work     sync.WaitGroup
 
@@ -47,18 +48,35 @@ type Server struct {
 	conns map[*net.TCPConn]*exec.Cmd
 }
 
+// Command makes the command that runs a program.
+type Command func(name string, args ...string) *exec.Cmd
+
 // Start starts a server; config are more lines for its sshd_config.
 // Subsystem is SFTP unless they say otherwise. Until the
 // end of the test HOME is a folder of its own and there is no SSH agent.
 func Start(t testing.TB, config ...string) *Server {
 	t.Helper()
+	s := StartApart(t, exec.Command, config...)
+	for _, variable := range s.Env() {
+		name, value, _ := strings.Cut(variable, "=")
+		t.Setenv(name, value)
+	}
+	return s
+}
+
+// Env is the environment of programs that use the server.
+func (s *Server) Env() []string { return []string{"HOME=" + s.Home, "SSH_AUTH_SOCK="} }
+
+// StartApart is Start for tests that run at the same time as others: it leaves
+// the environment to the programs that use the server, see Env. The server is
+// run with command, which may lead to another place than that of the test.
+func StartApart(t testing.TB, command Command, config ...string) *Server {
+	t.Helper()
 	me, err := user.Current()
 	check(t, err)
 	dir := t.TempDir()
-	s := &Server{User: me.Username, Home: filepath.Join(dir, "home"), t: t, dir: dir, conns: make(map[*net.TCPConn]*exec.Cmd)}
+	s := &Server{User: me.Username, Home: filepath.Join(dir, "home"), t: t, dir: dir, command: command, conns: make(map[*net.TCPConn]*exec.Cmd)}
 	check(t, os.MkdirAll(filepath.Join(s.Home, ".ssh"), 0o700))
-	t.Setenv("HOME", s.Home)
-	t.Setenv("SSH_AUTH_SOCK", "")
 	if os.Getuid() == 0 { // sshd locks itself into this folder before a login
 		check(t, os.MkdirAll("/run/sshd", 0o755))
 	}
@@ -86,8 +104,8 @@ func (s *Server) writeFiles(config []string) {
 		"PasswordAuthentication no", "KbdInteractiveAuthentication no",
 		"LogLevel VERBOSE", ""), "\n"))
 	s.write(filepath.Join(s.Home, ".ssh/config"), fmt.Sprintf("IdentityFile %s\nUserKnownHostsFile %s\n", key, s.KnownHosts()))
-	s.write(s.command(), fmt.Sprintf("#!/bin/sh\nexec ssh -F '%s/.ssh/config' -o BatchMode=yes \"$@\"\n", s.Home))
-	check(s.t, os.Chmod(s.command(), 0o755))
+	s.write(s.client(), fmt.Sprintf("#!/bin/sh\nexec ssh -F '%s/.ssh/config' -o BatchMode=yes \"$@\"\n", s.Home))
+	check(s.t, os.Chmod(s.client(), 0o755))
 }
 
 // KnownHosts is the file with the keys of the server.
@@ -95,7 +113,8 @@ func (s *Server) KnownHosts() string { return filepath.Join(s.Home, ".ssh/known_
 
 func (s *Server) hostKey(kind string) string { return filepath.Join(s.dir, "host_"+kind) }
 
-func (s *Server) command() string { return filepath.Join(s.dir, "ssh") }
+// client is the ssh program with what it needs to reach the server.
+func (s *Server) client() string { return filepath.Join(s.dir, "ssh") }
 
 // Options reach the server.
 func (s *Server) Options() host.SSHOptions {
@@ -106,7 +125,7 @@ func (s *Server) Options() host.SSHOptions {
 // socket when that is not empty, through this server. libvirt's client runs
 // the ssh program for it.
 func (s *Server) LibvirtURI(socket string) string {
-	uri := fmt.Sprintf("qemu+ssh://%s@127.0.0.1:%d/system?command=%s", s.User, s.Port, s.command())
+	uri := fmt.Sprintf("qemu+ssh://%s@127.0.0.1:%d/system?command=%s", s.User, s.Port, s.client())
 	if socket != "" {
 		uri += "&socket=" + socket
 	}
@@ -203,7 +222,7 @@ func (s *Server) serve(conn *net.TCPConn) {
 		s.t.Error(err)
 		return
 	}
-	cmd := exec.Command("/usr/sbin/sshd", "-i", "-f", filepath.Join(s.dir, "sshd_config"), "-E", s.log())
+	cmd := s.command("/usr/sbin/sshd", "-i", "-f", filepath.Join(s.dir, "sshd_config"), "-E", s.log())
 	cmd.Stdin, cmd.Stdout = file, file
 	s.mu.Lock()
 	err = cmd.Start()
