@@ -37,6 +37,7 @@ type BootOptions struct {
 	// IsolatedNetwork is the libvirt network for "isolated".
 	IsolatedNetwork string
 
+	Qemu     bool // without libvirt
 	Paused   bool // leave the CPUs stopped
 	PrintXML bool // print the domain XML and do nothing
 	DryRun   bool // say what would be done and do nothing
@@ -75,6 +76,9 @@ func Boot(ctx context.Context, o BootOptions) error {
 	}
 	if o.PrintXML || o.DryRun {
 		return b.show()
+	}
+	if o.Qemu {
+		return b.run(ctx)
 	}
 	conn, err := connect(ctx, b.state.URI)
 	if err != nil {
@@ -127,7 +131,13 @@ func (b *boot) prepare() (err error) {
 	if uri == "" {
 		uri = virt.DefaultURI()
 	}
-	b.state = &State{Name: name, URI: uri, Set: b.plan.dir, Point: b.plan.point, Disks: b.plan.disks(images), Images: images}
+	if b.o.Qemu {
+		uri = ""
+	}
+	if b.o.Qemu && b.o.Network != "" && b.o.Network != "none" {
+		return fmt.Errorf("--network %s needs libvirt, and --qemu does without", b.o.Network)
+	}
+	b.state = &State{Name: name, URI: uri, Plain: b.o.Qemu, Set: b.plan.dir, Point: b.plan.point, Disks: b.plan.disks(images), Images: images}
 	if b.files, err = b.plan.bootFiles(images); err != nil {
 		return err
 	}
@@ -235,6 +245,7 @@ func (b *boot) wantNewImages() error {
 // adopt takes what was planned into the state that has a folder now.
 func (b *boot) adopt(p State) {
 	s := b.state
+	s.Plain = p.Plain
 	s.URI, s.Set, s.Point, s.Disks, s.Images, s.Made, s.Files, s.Owner = p.URI, p.Set, p.Point, p.Disks, p.Images, p.Made, p.Files, p.Owner
 }
 
@@ -245,6 +256,9 @@ func (b *boot) start(ctx context.Context, xml []byte) error {
 	}
 	if err := b.makeImages(ctx); err != nil {
 		return err
+	}
+	if b.state.Plain {
+		return b.bootPlain(ctx, xml)
 	}
 	if err := b.machine.define(xml); err != nil {
 		return err
@@ -336,6 +350,10 @@ func (b *boot) report(state string) error {
 		return nil
 	}
 	fmt.Fprintf(b.o.Out, "%s is %s, from %s at restore point %s, after %.1f s\n", s.Name, state, s.Set, s.Point, r.Seconds)
+	if s.Plain {
+		_, err := fmt.Fprintf(b.o.Out, "QEMU's sockets (qmp, serial, vnc, agent) are in %s; virtnb discard %s takes it away\n", filepath.Dir(s.Socket), s.Name)
+		return err
+	}
 	_, err := fmt.Fprintf(b.o.Out, "virtnb promote %s makes it permanent; virtnb discard %[1]s takes it away\n", s.Name)
 	return err
 }

@@ -26,11 +26,13 @@ func Discard(ctx context.Context, o Options) error {
 		return err
 	}
 	defer unlock()
-	m, err := s.find(ctx)
-	if err != nil {
-		return err
+	var m *machine
+	if !s.Plain {
+		if m, err = s.find(ctx); err != nil {
+			return err
+		}
+		defer m.close()
 	}
-	defer m.close()
 	if err := s.enter(Discarding); err != nil {
 		return err
 	}
@@ -54,12 +56,7 @@ func (o Options) open() (*State, func(), error) {
 
 // takeAway removes all of a recovery, and first what uses the rest.
 func takeAway(s *State, m *machine) error {
-	if m.dom == nil && s.UUID != "" {
-		if dom, err := m.conn.LookupDomainByUUIDString(s.UUID); err == nil {
-			m.dom = dom
-		}
-	}
-	if err := m.remove(); err != nil {
+	if err := takeMachineAway(s, m); err != nil {
 		return err
 	}
 	if err := s.server().stop(); err != nil {
@@ -68,8 +65,8 @@ func takeAway(s *State, m *machine) error {
 	var failed error
 	for _, d := range s.Disks {
 		failed = errors.Join(failed, removeFile(d.Overlay))
-		if d.Copy != "" {
-			failed = errors.Join(failed, removeFile(d.Copy))
+		for _, path := range d.Copies {
+			failed = errors.Join(failed, removeFile(path))
 		}
 	}
 	for _, path := range s.Made {
@@ -82,4 +79,19 @@ func takeAway(s *State, m *machine) error {
 		removeEmpty(s.Images)
 	}
 	return s.remove()
+}
+
+func takeMachineAway(s *State, m *machine) error {
+	if s.Socket == "" { // nothing was started yet
+		return nil
+	}
+	if s.Plain {
+		return s.plain().remove()
+	}
+	if m.dom == nil && s.UUID != "" {
+		if dom, err := m.conn.LookupDomainByUUIDString(s.UUID); err == nil {
+			m.dom = dom
+		}
+	}
+	return m.remove()
 }

@@ -10,6 +10,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -33,7 +34,7 @@ func (m *machine) job(target string) (*libvirt.DomainBlockJobInfo, error) {
 
 // running says whether a job of ours is at work on the disk already, and gives
 // it the bandwidth that is wanted now.
-func (p *promotion) running(d Disk, kind libvirt.DomainBlockJobType) (bool, error) {
+func (p *promotion) running(d *Disk, kind libvirt.DomainBlockJobType) (bool, error) {
 	job, err := p.machine.job(d.Target)
 	if err != nil || job == nil {
 		return false, err
@@ -45,7 +46,7 @@ func (p *promotion) running(d Disk, kind libvirt.DomainBlockJobType) (bool, erro
 	return true, virt.Failed("limit the bandwidth", err)
 }
 
-func (p *promotion) startPull(d Disk) error {
+func (p *promotion) startPull(d *Disk) error {
 	if found, err := p.running(d, libvirt.DOMAIN_BLOCK_JOB_TYPE_PULL); found || err != nil {
 		return err
 	}
@@ -66,16 +67,20 @@ type copyXML struct {
 	} `xml:"source"`
 }
 
-func (p *promotion) startCopy(d Disk) error {
-	if found, err := p.running(d, libvirt.DOMAIN_BLOCK_JOB_TYPE_COPY); found || err != nil {
+func (p *promotion) startCopy(d *Disk) error {
+	found, err := p.running(d, libvirt.DOMAIN_BLOCK_JOB_TYPE_COPY)
+	if err != nil {
 		return err
 	}
-	// A copy that came to no end is of no use.
-	if err := removeFile(d.Copy); err != nil {
+	if found {
+		return p.wantOurs(d)
+	}
+	path, err := p.newCopy(d)
+	if err != nil {
 		return err
 	}
 	dest := copyXML{Type: "file"}
-	dest.Driver.Name, dest.Driver.Type, dest.Source.File = "qemu", "qcow2", d.Copy
+	dest.Driver.Name, dest.Driver.Type, dest.Source.File = "qemu", "qcow2", path
 	text, err := xml.Marshal(dest)
 	if err != nil {
 		return err
@@ -85,19 +90,35 @@ func (p *promotion) startCopy(d Disk) error {
 	return virt.Failed("start the job", err)
 }
 
+// wantOurs says whether the copy that is being made is one of ours.
+func (p *promotion) wantOurs(d *Disk) error {
+	disks, err := p.machine.disks()
+	if err != nil {
+		return err
+	}
+	if path := disks[d.Target].Mirror; path != "" && !slices.Contains(d.Copies, path) {
+		return fmt.Errorf("somebody else copies it to %s: wait for the end of that", path)
+	}
+	return nil
+}
+
 // pivot has the guest use the copy. Until the definition says so too, the guest
 // does not write.
-func (p *promotion) pivot(d Disk) (err error) {
+func (p *promotion) pivot(d *Disk) (err error) {
 	state, err := virt.StateOf(p.machine.dom)
 	if err != nil {
 		return err
 	}
 	if state.Running() {
+		p.state.Stopped = true
+		if err := p.state.save(); err != nil {
+			return err
+		}
 		if err := p.machine.dom.Suspend(); err != nil {
 			return virt.Failed("stop the guest for a moment", err)
 		}
-		defer func() { err = errors.Join(err, p.machine.resume()) }()
 	}
+	defer func() { err = errors.Join(err, p.goOn()) }()
 	if err := p.machine.dom.BlockJobAbort(d.Target, libvirt.DOMAIN_BLOCK_JOB_ABORT_PIVOT); err != nil {
 		return virt.Failed("use the copy", err)
 	}
@@ -108,7 +129,24 @@ func (p *promotion) pivot(d Disk) (err error) {
 	if !done {
 		return errors.New("libvirt did not take the copy")
 	}
-	return p.machine.settle(map[string]string{d.Target: d.Copy})
+	images, err := p.images(*d)
+	if err != nil {
+		return err
+	}
+	return p.machine.settle(images)
+}
+
+// images are the paths that the running machine has for disks.
+func (p *promotion) images(disks ...Disk) (map[string]string, error) {
+	now, err := p.machine.disks()
+	if err != nil {
+		return nil, err
+	}
+	images := map[string]string{}
+	for _, d := range disks {
+		images[d.Target] = now[d.Target].Path
+	}
+	return images, nil
 }
 
 // settle writes into the definition where disks are now.
@@ -131,12 +169,8 @@ func (m *machine) settle(images map[string]string) error {
 // finish takes away what was there for the backup. It may be called again.
 func (p *promotion) finish() (images map[string]string, err error) {
 	s, m := p.state, p.machine
-	images = map[string]string{}
-	for _, d := range s.Disks {
-		images[d.Target] = d.Overlay
-		if s.Target != "" {
-			images[d.Target] = d.Copy
-		}
+	if images, err = p.images(s.Disks...); err != nil {
+		return nil, err
 	}
 	if err := m.settle(images); err != nil {
 		return nil, err
@@ -149,20 +183,26 @@ func (p *promotion) finish() (images map[string]string, err error) {
 		return nil, err
 	}
 	if s.Target != "" {
-		if err := p.removeOverlays(); err != nil {
+		if err := p.removeOverlays(images); err != nil {
 			return nil, err
 		}
 	}
 	return images, s.remove()
 }
 
-// removeOverlays removes the overlays of a machine that was copied, and has
+// removeOverlays removes the overlays of a machine that was copied, and copies
+// that came to no end, and has
 // libvirt see what is new in its pool.
-func (p *promotion) removeOverlays() error {
+func (p *promotion) removeOverlays(images map[string]string) error {
 	s := p.state
 	for _, d := range s.Disks {
-		if err := removeFile(d.Overlay); err != nil {
-			return err
+		for _, path := range append(slices.Clone(d.Copies), d.Overlay) {
+			if path == images[d.Target] {
+				continue
+			}
+			if err := removeFile(path); err != nil {
+				return err
+			}
 		}
 	}
 	if s.OwnImages {

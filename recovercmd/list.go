@@ -73,7 +73,10 @@ func (s *State) describe(ctx context.Context) recoveryJSON {
 		State: "unknown", Server: s.server().alive(), Disks: []recoveryDisk{},
 	}
 	for _, d := range s.Disks {
-		n := allocated(d.Overlay) + allocated(d.Copy)
+		n := allocated(d.Overlay)
+		for _, path := range d.Copies {
+			n += allocated(path)
+		}
 		r.Written += n
 		r.Disks = append(r.Disks, recoveryDisk{diskJSON: diskJSON{d.Target, d.Export, d.Overlay, d.Size}, Written: n})
 	}
@@ -84,6 +87,11 @@ func (s *State) describe(ctx context.Context) recoveryJSON {
 }
 
 func (s *State) askMachine(ctx context.Context, r *recoveryJSON) error {
+	if s.Plain {
+		status, err := s.plain().status()
+		r.State = status
+		return err
+	}
 	m, err := s.find(ctx)
 	if err != nil {
 		return err

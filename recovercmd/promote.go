@@ -9,10 +9,12 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"virtnb/internal/domainxml"
 	"virtnb/internal/progress"
+	"virtnb/internal/virt"
 )
 
 // PromoteOptions say where a machine goes.
@@ -47,6 +49,9 @@ func Promote(ctx context.Context, o PromoteOptions) error {
 	defer unlock()
 	if err := s.wantUsable(); err != nil {
 		return err
+	}
+	if s.Plain {
+		return fmt.Errorf("%s was booted without libvirt, and cannot be promoted while it runs: shut the guest down, copy each overlay with qemu-img convert -O qcow2, then virtnb discard %[1]s", s.Name)
 	}
 	m, err := s.find(ctx)
 	if err != nil {
@@ -94,7 +99,43 @@ func (p *promotion) prepare(ctx context.Context) error {
 	if err := p.chooseTarget(); err != nil {
 		return err
 	}
-	return s.enter(Promoting)
+	if err := s.enter(Promoting); err != nil {
+		return err
+	}
+	return p.goOn()
+}
+
+// goOn lets a guest go on that a promote stopped, and could not let go on. The
+// definition has the copies first that it uses by now.
+func (p *promotion) goOn() error {
+	s := p.state
+	if !s.Stopped {
+		return nil
+	}
+	now, err := p.machine.disks()
+	if err != nil {
+		return err
+	}
+	images := map[string]string{}
+	for _, d := range s.Disks {
+		if slices.Contains(d.Copies, now[d.Target].Path) {
+			images[d.Target] = now[d.Target].Path
+		}
+	}
+	if err := p.machine.settle(images); err != nil {
+		return err
+	}
+	state, err := virt.StateOf(p.machine.dom)
+	if err != nil {
+		return err
+	}
+	if !state.Running() {
+		if err := p.machine.resume(); err != nil {
+			return err
+		}
+	}
+	s.Stopped = false
+	return s.save()
 }
 
 // chooseTarget keeps to the folder that an earlier promote began to copy to.
@@ -111,20 +152,23 @@ func (p *promotion) chooseTarget() error {
 		return fmt.Errorf("%s is being promoted to %s already: leave --target out to go on", s.Name, s.Target)
 	}
 	s.Target, s.Pool = dir, pool
-	for i := range s.Disks {
-		d := &s.Disks[i]
-		if d.Copy != "" {
-			continue
-		}
-		path := filepath.Join(dir, s.Name+"-"+d.Target+".qcow2")
-		if _, err := os.Lstat(path); err == nil {
-			return fmt.Errorf("%s is there already: move it away, or choose another target", path)
-		} else if !errors.Is(err, fs.ErrNotExist) {
-			return err
-		}
-		d.Copy = path
-	}
 	return nil
+}
+
+// newCopy notes a new place for a copy of the disk.
+func (p *promotion) newCopy(d *Disk) (string, error) {
+	base := filepath.Join(p.state.Target, p.state.Name+"-"+d.Target)
+	path := base + ".qcow2"
+	for i := 1; slices.Contains(d.Copies, path); i++ {
+		path = fmt.Sprintf("%s.%d.qcow2", base, i)
+	}
+	if _, err := os.Lstat(path); err == nil {
+		return "", fmt.Errorf("%s is there already: move it away, or choose another target", path)
+	} else if !errors.Is(err, fs.ErrNotExist) {
+		return "", err
+	}
+	d.Copies = append(d.Copies, path)
+	return path, p.state.save()
 }
 
 // disks promotes those that are not.
@@ -135,7 +179,8 @@ func (p *promotion) disks(ctx context.Context) error {
 	}
 	p.display = progress.New(options)
 	defer p.display.Close()
-	for _, d := range p.state.Disks {
+	for i := range p.state.Disks {
+		d := &p.state.Disks[i]
 		done, err := p.done(d)
 		if err != nil {
 			return err
@@ -153,7 +198,7 @@ func (p *promotion) disks(ctx context.Context) error {
 	return nil
 }
 
-func (p *promotion) disk(ctx context.Context, d Disk, bar progress.Progress) error {
+func (p *promotion) disk(ctx context.Context, d *Disk, bar progress.Progress) error {
 	if p.state.Target == "" {
 		return p.pull(ctx, d, bar)
 	}
@@ -161,7 +206,7 @@ func (p *promotion) disk(ctx context.Context, d Disk, bar progress.Progress) err
 }
 
 // done asks libvirt whether the disk needs the backup no more.
-func (p *promotion) done(d Disk) (bool, error) {
+func (p *promotion) done(d *Disk) (bool, error) {
 	disks, err := p.machine.disks()
 	if err != nil {
 		return false, err
@@ -177,13 +222,13 @@ func (p *promotion) done(d Disk) (bool, error) {
 // backup no more: it has no backing image, and is where it is to be.
 func (d Disk) promoted(now domainxml.Disk, copied bool) bool {
 	if copied {
-		return d.Copy != "" && now.Path == d.Copy && !now.HasBacking()
+		return slices.Contains(d.Copies, now.Path) && !now.HasBacking()
 	}
 	return now.Path == d.Overlay && !now.HasBacking()
 }
 
 // pull has the overlay filled from the backup.
-func (p *promotion) pull(ctx context.Context, d Disk, bar progress.Progress) error {
+func (p *promotion) pull(ctx context.Context, d *Disk, bar progress.Progress) error {
 	if err := p.startPull(d); err != nil {
 		return err
 	}
@@ -193,13 +238,13 @@ func (p *promotion) pull(ctx context.Context, d Disk, bar progress.Progress) err
 	}
 	done, err := p.done(d)
 	if err == nil && !done {
-		err = p.failed(d.Overlay)
+		err = p.failed(filepath.Dir(d.Overlay))
 	}
 	return err
 }
 
 // copy has the disk copied, and then used by the guest.
-func (p *promotion) copy(ctx context.Context, d Disk, bar progress.Progress) error {
+func (p *promotion) copy(ctx context.Context, d *Disk, bar progress.Progress) error {
 	if err := p.startCopy(d); err != nil {
 		return err
 	}
@@ -213,23 +258,23 @@ func (p *promotion) copy(ctx context.Context, d Disk, bar progress.Progress) err
 		return err
 	}
 	if !ready {
-		return p.failed(d.Copy)
+		return p.failed(p.state.Target)
 	}
 	return p.pivot(d)
 }
 
 // failed is the error for a job that has ended before its end. libvirt does not
 // tell why.
-func (p *promotion) failed(path string) error {
+func (p *promotion) failed(dir string) error {
 	err := fmt.Errorf("QEMU gave up, the guest goes on; the log of QEMU may tell why")
-	if space, statErr := freeSpace(filepath.Dir(path)); statErr == nil && space < 16<<20 {
-		err = fmt.Errorf("QEMU gave up, the guest goes on; there are %d bytes left in %s", space, filepath.Dir(path))
+	if space, statErr := freeSpace(dir); statErr == nil && space < 16<<20 {
+		err = fmt.Errorf("QEMU gave up, the guest goes on; there are %d bytes left in %s", space, dir)
 	}
 	return err
 }
 
 // waitJob waits until a job has ended, or until ready says that it need not.
-func (p *promotion) waitJob(ctx context.Context, d Disk, bar progress.Progress, ready func() (bool, error)) error {
+func (p *promotion) waitJob(ctx context.Context, d *Disk, bar progress.Progress, ready func() (bool, error)) error {
 	tick := time.NewTicker(jobInterval)
 	defer tick.Stop()
 	shown := int64(0)

@@ -71,16 +71,20 @@ func (m *machine) waitForServer(s *State) error {
 // 31 bytes at most.
 func clientNode(i int) string { return fmt.Sprint("virtnb-", i) }
 
+// clientOptions are those of our client.
+func clientOptions(s *State, i int) map[string]any {
+	return map[string]any{
+		"node-name": clientNode(i), "driver": "nbd", "read-only": true,
+		"server": map[string]any{"type": "unix", "path": s.Socket}, "export": s.Disks[i].Export, "reconnect-delay": reconnectDelay,
+	}
+}
+
 func (m *machine) replaceClient(s *State, i int, top node, xml domainxml.Disk) error {
 	storage, ok := strings.CutSuffix(top.Name, "-format")
 	if !ok || !xml.HasBacking() {
 		return nil // not libvirt's way to name nodes, or nothing to wait for
 	}
-	err := m.qmp("blockdev-add", map[string]any{
-		"node-name": clientNode(i), "driver": "nbd", "read-only": true,
-		"server": map[string]any{"type": "unix", "path": s.Socket}, "export": s.Disks[i].Export, "reconnect-delay": reconnectDelay,
-	}, nil)
-	if err != nil {
+	if err := m.qmp("blockdev-add", clientOptions(s, i), nil); err != nil {
 		return err
 	}
 	options := map[string]any{

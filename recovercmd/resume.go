@@ -28,12 +28,7 @@ func Resume(ctx context.Context, o Options) error {
 	if err := s.wantUsable(); err != nil {
 		return err
 	}
-	m, err := s.find(ctx)
-	if err != nil {
-		return err
-	}
-	defer m.close()
-	did, err := restore(ctx, s, m, o)
+	did, err := bringBack(ctx, s, o)
 	if err != nil {
 		return err
 	}
@@ -60,6 +55,18 @@ func (s *State) wantUsable() error {
 		return fmt.Errorf("the boot of %s did not come to its end, the guest has not run: virtnb discard %[1]s, and boot again", s.Name)
 	}
 	return fmt.Errorf("%s is being discarded: virtnb discard %[1]s", s.Name)
+}
+
+func bringBack(ctx context.Context, s *State, o Options) ([]string, error) {
+	if s.Plain {
+		return restorePlain(ctx, s)
+	}
+	m, err := s.find(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer m.close()
+	return restore(ctx, s, m, o)
 }
 
 // restore does what is needed for the guest to run, and tells what it did.
@@ -145,7 +152,7 @@ func serveAgain(ctx context.Context, s *State) (started bool, err error) {
 // startAgain starts a machine that is off, which reads its overlays.
 func startAgain(ctx context.Context, s *State, m *machine) error {
 	for _, d := range s.Disks {
-		if _, err := os.Stat(d.Overlay); err != nil && d.Copy == "" {
+		if _, err := os.Stat(d.Overlay); err != nil && len(d.Copies) == 0 {
 			return fmt.Errorf("what the guest wrote to disk %s is lost: %w", d.Target, err)
 		}
 	}

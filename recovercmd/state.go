@@ -40,6 +40,7 @@ type State struct {
 	Name    string    `json:"name"` // of the recovery, and of its domain
 	UUID    string    `json:"uuid"` // of the domain
 	URI     string    `json:"uri"`  // of libvirt
+	Plain   bool      `json:"qemu"` // runs without libvirt
 	Phase   Phase     `json:"phase"`
 	Created time.Time `json:"created"`
 
@@ -59,6 +60,8 @@ type State struct {
 
 	Target string `json:"target,omitempty"` // the folder that promote copies to; "" for none
 	Pool   string `json:"pool,omitempty"`   // the storage pool of that folder
+	// Stopped says that promote stopped the guest, which is to go on.
+	Stopped bool `json:"stopped,omitempty"`
 
 	folder string
 }
@@ -69,7 +72,10 @@ type Disk struct {
 	Export  string `json:"export"`  // vda@virtnbdbackup.2
 	Overlay string `json:"overlay"` // absolute path
 	Size    int64  `json:"size"`    // bytes
-	Copy    string `json:"copy,omitempty"`
+	// Copies are the images that promote began to copy to: a job that was given
+	// up may have come to life after that, so none is overwritten or removed
+	// before the end.
+	Copies []string `json:"copies,omitempty"`
 }
 
 // File is a saveset with what the file system told of it.
@@ -204,7 +210,7 @@ func (s *State) enter(p Phase) error {
 // remove takes the folder away, the state last: while it is there, the command
 // can be called again.
 func (s *State) remove() error {
-	for _, name := range []string{configFile, stateFile, lockFile} {
+	for _, name := range []string{configFile, commandFile, stateFile, lockFile} {
 		if err := removeFile(filepath.Join(s.folder, name)); err != nil {
 			return err
 		}

@@ -32,6 +32,7 @@ func bootCommand(out, errOut io.Writer) *cli.Command {
 			&cli.StringFlag{Name: "isolated-network", Value: "isolated", Usage: "`NAME` of the libvirt network for --network isolated"},
 			&cli.BoolFlag{Name: "keep-macs", Usage: "keep the addresses of the network cards: only if the original is gone"},
 			&cli.StringFlag{Name: "connect", Aliases: []string{"uri", "U"}, Usage: "`URI` of libvirt", EnvVars: []string{"LIBVIRT_DEFAULT_URI"}},
+			&cli.BoolFlag{Name: "qemu", Usage: "start QEMU without libvirt: no network, no promote"},
 			&cli.BoolFlag{Name: "paused", Usage: "do not let the guest run yet"},
 			&cli.BoolFlag{Name: "print-xml", Usage: "print the machine's definition and do nothing"},
 			&cli.BoolFlag{Name: "dry-run", Usage: "say what would be done and do nothing"},
@@ -57,7 +58,7 @@ func bootOptions(c *cli.Context) (o recovercmd.BootOptions, err error) {
 	o = recovercmd.BootOptions{
 		Set: set, Until: c.String("until"), Name: c.String("name"), Images: c.String("overlay-dir"), StateDir: c.String("state-dir"),
 		VCPUs: c.Int("vcpus"), Network: c.String("network"), IsolatedNetwork: c.String("isolated-network"), KeepMACs: c.Bool("keep-macs"),
-		URI: c.String("connect"), Paused: c.Bool("paused"), PrintXML: c.Bool("print-xml"), DryRun: c.Bool("dry-run"), JSON: c.Bool("json"),
+		URI: c.String("connect"), Qemu: c.Bool("qemu"), Paused: c.Bool("paused"), PrintXML: c.Bool("print-xml"), DryRun: c.Bool("dry-run"), JSON: c.Bool("json"),
 	}
 	if c.IsSet("memory") {
 		o.Memory, err = size.Parse(c.String("memory"))

@@ -29,8 +29,9 @@ type Disk struct {
 	ReadOnly, Shareable, Transient bool
 
 	Discard string // unmap, ignore; "" where the XML does not say
-	// MirrorReady tells, in a live XML, of a block job whose copy has all that
-	// the disk has and goes on to get it.
+	// Mirror is, in a live XML, the path that a block job copies the disk to, and
+	// MirrorReady tells that the copy has all that the disk has and goes on to get it.
+	Mirror      string
 	MirrorReady bool
 }
 
@@ -96,6 +97,7 @@ func readDisk(e *etree.Element) Disk {
 		Transient:  child(e, "transient") != nil,
 
 		Discard:     attr(child(e, "driver"), "discard"),
+		Mirror:      attr(child(e, "mirror", "source"), "file"),
 		MirrorReady: attr(child(e, "mirror"), "ready") == "yes",
 	}
 	switch d.Type {

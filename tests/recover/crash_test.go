@@ -4,6 +4,7 @@ package recover
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -229,6 +230,23 @@ func TestServerKilledStopsGuest(t *testing.T) {
 	n := r.waitAcked(10)
 	r.killServer()
 	r.waitState("paused")
+	t.Log("and the backup is away for a while, and another one is in its place")
+	away := s.set + ".away"
+	if err := os.Rename(s.set, away); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := s.try("resume", r.Name); err == nil || !strings.Contains(err.Error(), "bring it back") {
+		t.Errorf("without its backup the guest is resumed: %s, %v", out, err)
+	}
+	if err := os.CopyFS(s.set, os.DirFS(away)); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := s.try("resume", r.Name); err == nil || !strings.Contains(err.Error(), "not the file any more") {
+		t.Errorf("on another backup the guest is resumed: %s, %v", out, err)
+	}
+	if err := errors.Join(os.RemoveAll(s.set), os.Rename(away, s.set)); err != nil {
+		t.Fatal(err)
+	}
 	s.run("resume", r.Name)
 	n = r.waitAcked(n + 20)
 	n = max(n, r.stopWriting())

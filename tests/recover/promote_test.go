@@ -73,12 +73,15 @@ func (r *recovery) wantPromoted(want map[string]string, folder string) {
 	if out, err := r.site.daemon.Virsh("qemu-monitor-command", r.Name, `{"execute":"query-named-block-nodes"}`); err != nil || strings.Contains(out, "nbd") {
 		t.Errorf("QEMU is still connected to the backup: %s, %v", out, err)
 	}
+	if out, err := r.site.daemon.Virsh("qemu-monitor-command", r.Name, `{"execute":"query-block-jobs"}`); err != nil || !strings.Contains(out, `"return":[]`) {
+		t.Errorf("QEMU still has jobs: %s, %v", out, err)
+	}
 	images := map[string]string{}
 	var disks []testbed.Disk
 	for _, d := range r.Disks {
 		path := d.Overlay
 		if folder != "" {
-			path = filepath.Join(folder, r.Name+"-"+d.Name+".qcow2")
+			path = r.copyOf(d.Name, folder)
 			if _, err := os.Stat(d.Overlay); err == nil {
 				t.Errorf("%s is still there", d.Overlay)
 			}
@@ -105,6 +108,16 @@ func (r *recovery) wantPromoted(want map[string]string, folder string) {
 			t.Errorf("%s: %v", target, err)
 		}
 	}
+}
+
+// copyOf is the only image of a disk in the folder.
+func (r *recovery) copyOf(target, folder string) string {
+	r.site.t.Helper()
+	found, err := filepath.Glob(filepath.Join(folder, r.Name+"-"+target+".*"))
+	if err != nil || len(found) != 1 {
+		r.site.t.Fatalf("copies of %s: %q, %v", target, found, err)
+	}
+	return found[0]
 }
 
 func TestPromoteInPlace(t *testing.T) {

@@ -204,6 +204,11 @@ func (r *recovery) killServer() {
 	if err := syscall.Kill(r.nbdkit(), syscall.SIGKILL); err != nil {
 		r.site.t.Fatal(err)
 	}
+	for end := time.Now().Add(patience); len(serversOf(r.site.t, r.Socket)) > 0; time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(end) {
+			r.site.t.Fatal("nbdkit does not end")
+		}
+	}
 }
 
 // killQEMU ends the machine as a crash of QEMU does.
