@@ -3,7 +3,8 @@
 // Command demo shows the whole of virtnb on a libvirt and a guest of its own: it
 // backs the guest up, a full and two incrementals with changes between them,
 // lists the backup set, serves it with nbdkit, mounts it with FUSE, and compares
-// every restore point with what the guest had at its time. Its exit status is 0
+// every restore point with what the guest had at its time; then it destroys the
+// guest, boots it from its backup, and makes it permanent. Its exit status is 0
 // if all agree. It leaves nothing behind. It needs root, and what "make build"
 // makes in bin/ of the current directory.
 //
@@ -73,7 +74,7 @@ func run(ctx context.Context, out io.Writer) (err error) {
 			err = errors.Join(err, d.daemon.Stop())
 		}
 	}()
-	for _, chapter := range []func() error{d.start, d.full, d.firstIncremental, d.secondIncremental, d.list, d.serve, d.mount} {
+	for _, chapter := range []func() error{d.start, d.full, d.firstIncremental, d.secondIncremental, d.list, d.serve, d.mount, d.recover} {
 		if err := errors.Join(ctx.Err(), chapter()); err != nil {
 			return err
 		}
@@ -81,7 +82,7 @@ func run(ctx context.Context, out io.Writer) (err error) {
 	if d.different > 0 {
 		return fmt.Errorf("%d of the above are not what the guest had", d.different)
 	}
-	d.title("Every restore point is what the guest had. Guest, libvirt and backups are removed now")
+	d.title("Every restore point, and the guest that was lost, is what it was. Guest, libvirt and backups are removed now")
 	return nil
 }
 
