@@ -211,7 +211,8 @@ func (s *State) enter(p Phase) error {
 // can be called again.
 func (s *State) remove() error {
 	for _, name := range []string{configFile, commandFile, stateFile, lockFile} {
-		if err := removeFile(filepath.Join(s.folder, name)); err != nil {
+		path := filepath.Join(s.folder, name)
+		if err := errors.Join(removeFile(path+partialSuffix), removeFile(path)); err != nil {
 			return err
 		}
 	}
