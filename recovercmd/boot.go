@@ -322,12 +322,11 @@ func imageFolder(s *State) error {
 	if err := os.MkdirAll(filepath.Dir(s.Images), 0o711); err != nil {
 		return err
 	}
-	err := os.Mkdir(s.Images, mode)
-	if errors.Is(err, fs.ErrExist) {
+	if _, err := os.Lstat(s.Images); err == nil {
 		return nil
 	}
-	s.OwnImages = err == nil
-	return errors.Join(err, s.save())
+	s.OwnImages = true
+	return errors.Join(s.save(), os.Mkdir(s.Images, mode))
 }
 
 func (b *boot) report(state string) error {

@@ -10,13 +10,9 @@ import (
 	"path/filepath"
 )
 
-// partialSuffix is behind the name of a file that is being written. Only who has
-// the lock on a recovery writes, so one that is there is of a dead process.
-const partialSuffix = ".partial"
-
 // writeFile writes a file that is whole or not there, durably.
 func writeFile(path string, content []byte) error {
-	f, err := os.OpenFile(path+partialSuffix, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	f, err := os.CreateTemp(filepath.Dir(path), ".partial")
 	if err != nil {
 		return err
 	}

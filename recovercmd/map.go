@@ -48,6 +48,10 @@ func MapMain(ctx context.Context, prog, version string, args []string, out, errO
 	return 0
 }
 
+// mapGrace is how long a server waits for its clients at the end: what they wrote
+// is gone in any case.
+const mapGrace = 2 * time.Second
+
 // mapping is a call of map.
 type mapping struct {
 	o     MapOptions
@@ -181,7 +185,7 @@ func (m *mapping) serve(ctx context.Context, d *mapped, i int) error {
 		return err
 	}
 	m.log.Debug("Starting " + strings.Join(argv, " "))
-	if d.server, err = (host.Local{}).Start(ctx, host.Command{Argv: argv, Remove: remove}); err != nil {
+	if d.server, err = (host.Local{}).Start(ctx, host.Command{Argv: argv, Remove: remove, Grace: mapGrace}); err != nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, startTimeout, fmt.Errorf("nbdkit does not listen after %v", startTimeout))

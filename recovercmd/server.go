@@ -8,6 +8,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"net"
 	"os"
@@ -159,13 +160,15 @@ func runDaemon(ctx context.Context, argv []string) error {
 		return err
 	}
 	defer log.Close()
-	defer os.Remove(log.Name())
+	if err := os.Remove(log.Name()); err != nil {
+		return err
+	}
 	cmd.Stderr = log // a pipe would stay open with the daemon
 	err = cmd.Run()
 	if err == nil {
 		return nil
 	}
-	said, _ := os.ReadFile(log.Name())
+	said, _ := io.ReadAll(io.NewSectionReader(log, 0, 1<<20))
 	return errors.Join(fmt.Errorf("%s: %w: %s", argv[0], err, bytes.TrimSpace(said)), context.Cause(ctx))
 }
 

@@ -207,17 +207,9 @@ func (s *State) enter(p Phase) error {
 	return s.save()
 }
 
-// remove takes the folder away, the state last: while it is there, the command
-// can be called again.
-func (s *State) remove() error {
-	for _, name := range []string{configFile, commandFile, stateFile, lockFile} {
-		path := filepath.Join(s.folder, name)
-		if err := errors.Join(removeFile(path+partialSuffix), removeFile(path)); err != nil {
-			return err
-		}
-	}
-	return os.Remove(s.folder)
-}
+// remove takes the folder away, with what a command left that was killed while
+// it wrote. One that is left without a state is taken over by the next boot.
+func (s *State) remove() error { return os.RemoveAll(s.folder) }
 
 // readStates reads all recoveries, sorted by name. What cannot be read is in
 // failed.
