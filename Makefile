@@ -19,7 +19,7 @@ MOUNT_PACKAGES := fuse3
 GUEST_PACKAGES := libvirt-daemon libvirt-daemon-driver-qemu libvirt-clients qemu-system-x86 qemu-utils
 DEMO_PACKAGES  := $(GUEST_PACKAGES) libnbd-bin e2fsprogs
 TEST_PACKAGES  := $(GUEST_PACKAGES) virtnbdbackup e2fsprogs xfsprogs fdisk mount man-db fio rsync unzip openssh-server openssh-client netcat-openbsd libxml2-utils lvm2 sasl2-bin libsasl2-modules libsasl2-modules-db gnutls-bin swtpm-tools gddrescue
-BENCH_PACKAGES := python3-lz4 fio fuse3 qemu-utils qemu-system-common libnbd-bin
+BENCH_PACKAGES := $(GUEST_PACKAGES) virtnbdbackup python3-lz4 fio fuse3 qemu-system-common libnbd-bin
 
 MODULES := . bindings/nbdkit bindings/libnbd bindings/libvirt
 LOADER  := plugin/loader/loader.c plugin/loader/flat.c
@@ -32,7 +32,7 @@ help:
 	@sed -n 's/^# make/make/p' Makefile
 	@echo "make build     bin/virtnb, bin/nbdkit-virtnb-plugin.so and the library it loads"
 	@echo "make lint      gofmt, go vet, staticcheck, imports between packages"
-	@echo "make bench     ratios to nbdkit's file plugin, to nbdfuse and to QEMU's FUSE export"
+	@echo "make bench     ratios to nbdkit's file plugin, nbdfuse, QEMU's FUSE export, virtnbdbackup and nbdcopy"
 	@echo "make install   [DESTDIR=] [PREFIX=$(PREFIX)]; make uninstall takes it away"
 	@echo "make deps      the Debian packages for all of this; make clean removes bin/"
 

@@ -81,7 +81,7 @@ func (o *Options) general() []argparse.Option {
 		{Names: []string{"--scratchdir"}, Into: &o.ScratchDir, Value: "DIR", Help: fmt.Sprintf("for temporary scratch files, on the host of the domain (default: %s)", o.ScratchDir)},
 		{Names: []string{"-S", "--start-domain"}, Into: &o.StartDomain, Help: "start a domain that is off, paused, for the time of the backup"},
 		{Names: []string{"--pause"}, Into: &o.Pause, Help: "suspend the domain while the backup job is started"},
-		{Names: []string{"-i", "--include"}, Into: named("a disk", &o.Include), Value: "DISK", Help: "back up only the disk with this target name (-i vda)"},
+		{Names: []string{"-i", "--include"}, Into: argparse.Name("a disk", &o.Include), Value: "DISK", Help: "back up only the disk with this target name (-i vda)"},
 		{Names: []string{"-x", "--exclude"}, Into: commaList(&o.Exclude), Value: "DISKS", Help: "leave out disks with these target names (-x vda,vdb)"},
 		{Names: []string{"-f", "--socketfile"}, Into: &o.SocketFile, Value: "FILE", Help: fmt.Sprintf("socket of the local NBD server (default: %s)", o.SocketFile)},
 		{Names: []string{"-n", "--noprogress"}, Into: &o.NoProgress, Help: "show no progress bars"},
@@ -119,18 +119,6 @@ func (o *Options) own() []argparse.Option {
 		{Names: []string{"--json"}, Exact: true, Into: &o.JSON, Help: "print progress and result as lines of JSON on the standard output"},
 		{Names: []string{"--memory"}, Exact: true, Into: atLeast(&o.Memory), Value: "SIZE", Help: "memory for data on its way, of all disks together (default: 256M)"},
 		{Names: []string{"--freeze-timeout"}, Exact: true, Into: seconds(&o.FreezeTimeout), Value: "SECONDS", Help: fmt.Sprintf("wait so long for the guest to freeze its file systems, then go on without (default: %d)", int(o.FreezeTimeout.Seconds()))},
-	}
-}
-
-// named stores a name that must not be empty: an empty one comes from a
-// script's variable that is not set, and would stand for everything.
-func named(what string, into *string) func(string) error {
-	return func(text string) error {
-		if text == "" {
-			return fmt.Errorf("expected the name of %s", what)
-		}
-		*into = text
-		return nil
 	}
 }
 

@@ -222,6 +222,17 @@ func waitForJobEnd(ctx context.Context, dom *libvirt.Domain) error {
 	}
 }
 
+// explainEnd says of a failure to read disks that the job is gone, if it is.
+func (r *run) explainEnd(err error) error {
+	if r.plan.offline {
+		return err
+	}
+	if _, running, jobErr := r.runningJob(); jobErr != nil || running {
+		return err
+	}
+	return fmt.Errorf("%w. The backup job has ended: the domain was shut down or crashed, or somebody aborted the job", err)
+}
+
 // runningJob returns the socket, or address, of the domain's backup job, and
 // whether there is one.
 func (r *run) runningJob() (socket string, running bool, err error) {

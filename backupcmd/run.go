@@ -246,7 +246,7 @@ func (r *run) copyAndCommit(ctx context.Context) error {
 	out := r.openOutput()
 	defer out.abort()
 	if err := r.copyDisks(ctx, out); err != nil {
-		return err
+		return r.explainEnd(err)
 	}
 	if !r.plan.offline {
 		r.log.Info("Backup jobs finished, stopping backup task.")

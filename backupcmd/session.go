@@ -65,21 +65,10 @@ func (r *run) virtOptions() virt.Options {
 // connectSSH connects to the host of the domain, for its files and its data,
 // where the URI is one of SSH.
 func (r *run) connectSSH(ctx context.Context, uri string) error {
-	h := r.o.Host
-	o, remote, err := host.FromURI(uri)
+	o, remote, err := r.o.Host.SSH(uri)
 	if err != nil || !remote {
 		return err
 	}
-	if h.SSHUser != "" {
-		o.User = h.SSHUser
-	}
-	if h.SSHPort != hostargs.DefaultSSHPort {
-		o.Port = h.SSHPort
-	}
-	if h.SSHPrivateKey != "" {
-		o.KeyFile = h.SSHPrivateKey
-	}
-	o.AcceptNewKeys = o.AcceptNewKeys || h.SSHAcceptNew
 	r.log.Info(fmt.Sprintf("Connecting remote system [%s] via ssh, username: [%s]", o.Host, cmp.Or(o.User, "of the configuration of ssh")))
 	ssh, err := host.Connect(ctx, o)
 	if err != nil {

@@ -386,14 +386,15 @@ func (w *Writer) text(b []byte) {
 
 // check keeps an error of writing. That of a file names the file itself.
 func (w *Writer) check(err error) {
-	var path *fs.PathError
-	switch {
-	case err == nil || w.err != nil:
-	case errors.As(err, &path):
-		w.failf("%s: %w", path.Op, path.Err)
-	default:
-		w.failf("%w", err)
+	if err == nil || w.err != nil {
+		return
 	}
+	var path *fs.PathError
+	if errors.As(err, &path) {
+		w.failf("%s: %w", path.Op, path.Err)
+		return
+	}
+	w.failf("%w", err)
 }
 
 // failf keeps the first error.

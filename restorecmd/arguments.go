@@ -92,16 +92,16 @@ func (o *Options) general(own bool) []argparse.Option {
 		{Names: []string{"-a", "--action"}, Into: (*string)(&o.Action), Choices: []string{"dump", "restore", "verify"}, Help: "what to do (default: restore)"},
 		{Names: []string{"-i", "--input"}, Required: true, Into: &o.Input, Value: "DIR", Help: "the backup set: a folder, or zip archives of -o - with commas between them"},
 		{Names: []string{"-o", "--output"}, Required: !own, Into: &o.Output, Value: "DIR", Help: "target folder, or the word dump or verify for that action; for one disk also a block device, an NBD URI, or - for the standard output"},
-		{Names: []string{"-u", "--until"}, Into: named("a restore point", &o.Until), Value: "POINT", Help: "restore this point instead of the latest one"},
+		{Names: []string{"-u", "--until"}, Into: argparse.Name("a restore point", &o.Until), Value: "POINT", Help: "restore this point instead of the latest one"},
 		{Names: []string{"-s", "--sequence"}, Into: sequence(&o.Sequence), Value: "FILES", Help: "restore from these files of the set, a full or copy first, separated by commas; no configuration is adjusted"},
-		{Names: []string{"-d", "--disk"}, Into: named("a disk", &o.Disk), Help: "only this disk, by its target name; of dump and verify all whose name begins so"},
+		{Names: []string{"-d", "--disk"}, Into: argparse.Name("a disk", &o.Disk), Help: "only this disk, by its target name; of dump and verify all whose name begins so"},
 		{Names: []string{"-n", "--noprogress"}, Into: &o.NoProgress, Help: "show no progress bar"},
 		{Names: []string{"-f", "--socketfile"}, Into: &o.SocketFile, Value: "FILE", Help: "socket for the NBD server (default: one in a folder of its own)"},
 		{Names: []string{"-r", "--raw"}, Into: &o.Raw, Help: "restore disks of raw format, too"},
 		{Names: []string{"-c", "--adjust-config"}, Into: &o.AdjustConfig, Help: "adjust the domain's configuration for the restored disks"},
 		{Names: []string{"-D", "--define"}, Into: &o.Define, Help: "define the domain after the restore; implies -c"},
 		{Names: []string{"-C", "--config-file"}, Into: &o.ConfigFile, Value: "NAME", Help: fmt.Sprintf("name of the configuration in the target folder (default: %s)", o.ConfigFile)},
-		{Names: []string{"-N", "--name"}, Into: named("the domain", &o.Name), Help: "name of the restored domain (default: restore_ and the old name)"},
+		{Names: []string{"-N", "--name"}, Into: argparse.Name("the domain", &o.Name), Help: "name of the restored domain (default: restore_ and the old name)"},
 		{Names: []string{"-B", "--buffsize"}, Into: &o.BufferSize, Value: "BYTES", Help: fmt.Sprintf("accepted for verify, which chooses the size of reads by itself (default: %d)", o.BufferSize)},
 		{Names: []string{"-A", "--preallocate"}, Into: &o.Preallocate, Help: "take the space of the whole disk when the image is created"},
 		{Names: []string{"--compress"}, Into: &o.Compress, Help: "write compressed clusters"},
@@ -110,7 +110,7 @@ func (o *Options) general(own bool) []argparse.Option {
 
 func (o *Options) logging() []argparse.Option {
 	return []argparse.Option{
-		{Names: []string{"-L", "--logfile"}, Into: named("the log file", &o.LogFile), Value: "FILE", Help: fmt.Sprintf("log file (default: %s)", o.LogFile)},
+		{Names: []string{"-L", "--logfile"}, Into: argparse.Name("the log file", &o.LogFile), Value: "FILE", Help: fmt.Sprintf("log file (default: %s)", o.LogFile)},
 		{Names: []string{"--nocolor"}, Into: &o.NoColor, Help: "no colours in messages"},
 	}
 }
@@ -129,24 +129,12 @@ func (o *Options) own() []argparse.Option {
 		{Names: []string{"--format"}, Exact: true, Into: &o.Format, Choices: []string{"qcow2", "raw"}, Help: "format of the restored images (default: that of the original)"},
 		{Names: []string{"--target"}, Exact: true, Into: target(&o.Targets), Value: "DISK=TARGET", Help: "restore this disk to a block device, an NBD URI or another file than in the target folder; can be given for several disks"},
 		{Names: []string{"--force"}, Exact: true, Into: &o.Force, Help: "overwrite a block device without asking"},
-		{Names: []string{"--boot-files"}, Exact: true, Into: named("a folder", &o.BootFiles), Value: "DIR", Help: "folder for firmware, its variables, kernel and initrd, or the word original for the paths that the configuration names (default: the target folder)"},
+		{Names: []string{"--boot-files"}, Exact: true, Into: argparse.Name("a folder", &o.BootFiles), Value: "DIR", Help: "folder for firmware, its variables, kernel and initrd, or the word original for the paths that the configuration names (default: the target folder)"},
 		{Names: []string{"--new-macs"}, Exact: true, Into: &o.NewMACs, Help: "give the network cards of the restored domain new addresses, so that it can run beside the original"},
-		{Names: []string{"--in-place"}, Exact: true, Into: named("an image", &o.InPlace), Value: "IMAGE", Help: "bring this qcow2 or raw image of a domain that is off back to the restore point, by writing only what differs"},
+		{Names: []string{"--in-place"}, Exact: true, Into: argparse.Name("an image", &o.InPlace), Value: "IMAGE", Help: "bring this qcow2 or raw image of a domain that is off back to the restore point, by writing only what differs"},
 		{Names: []string{"--dry-run"}, Exact: true, Into: &o.DryRun, Help: "with --in-place: only tell how much differs"},
 		{Names: []string{"--salvage"}, Exact: true, Into: &o.Salvage, Help: "restore what is readable from a damaged backup, and write a map of what is not"},
-		{Names: []string{"--map-file"}, Exact: true, Into: named("the map", &o.MapFile), Value: "FILE", Help: "with --salvage: where the map goes (default: beside the image)"},
-	}
-}
-
-// named stores a name that must not be empty: an empty one comes from a
-// script's variable that is not set, and would stand for everything.
-func named(what string, into *string) func(string) error {
-	return func(text string) error {
-		if text == "" {
-			return fmt.Errorf("expected the name of %s", what)
-		}
-		*into = text
-		return nil
+		{Names: []string{"--map-file"}, Exact: true, Into: argparse.Name("the map", &o.MapFile), Value: "FILE", Help: "with --salvage: where the map goes (default: beside the image)"},
 	}
 }
 

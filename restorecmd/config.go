@@ -67,21 +67,15 @@ func (r *run) restoreDomain(ctx context.Context, p *plan) error {
 	if p.config == "" || p.folder() == "" {
 		return nil
 	}
-	boot, err := r.restoreBootFiles(ctx, p)
-	if err != nil {
+	if err := r.restoreBootFiles(ctx, p); err != nil {
 		return err
 	}
 	text := p.text
-	name := ""
 	if r.o.AdjustConfig {
-		out, err := domainxml.Rewrite(p.domain, r.rewriteOptions(p, boot))
-		if err != nil {
-			return err
-		}
-		for _, m := range out.Log {
+		for _, m := range p.xml.Log {
 			r.log.Log(ctx, m.Level, m.Text)
 		}
-		text, name = out.XML, out.Name
+		text = p.xml.XML
 	} else {
 		r.warnBacking(p)
 	}
@@ -97,7 +91,7 @@ func (r *run) restoreDomain(ctx context.Context, p *plan) error {
 		return nil
 	case r.o.Define:
 		r.log.Info(fmt.Sprintf("Adjusted config placed in: [%s]", to))
-		return r.define(ctx, p, string(text), name)
+		return r.define(ctx, p)
 	}
 	r.log.Info(fmt.Sprintf("Adjusted config placed in: [%s]", to))
 	r.log.Info(fmt.Sprintf("Use 'virsh define %s' to define VM", to))
@@ -119,8 +113,11 @@ func (r *run) warnBacking(p *plan) {
 }
 
 // rewriteOptions say where everything of the domain is now.
-func (r *run) rewriteOptions(p *plan, boot map[domainxml.BootRole]string) domainxml.RestoreOptions {
-	o := domainxml.RestoreOptions{Name: r.o.Name, NewMACs: r.o.NewMACs, Disks: map[string]domainxml.RestoredDisk{}, BootFiles: boot}
+func (r *run) rewriteOptions(p *plan) domainxml.RestoreOptions {
+	o := domainxml.RestoreOptions{Name: r.o.Name, NewMACs: r.o.NewMACs, Disks: map[string]domainxml.RestoredDisk{}, BootFiles: map[domainxml.BootRole]string{}}
+	for _, f := range p.boot {
+		o.BootFiles[f.Role] = f.to
+	}
 	for _, j := range p.jobs {
 		d := domainxml.RestoredDisk{Path: j.place.path, Block: j.place.kind == device, Format: j.format, DataFile: j.create.DataFile}
 		if j.place.kind == export {
@@ -200,29 +197,27 @@ func exists(h host.Host, name string) bool {
 	return err == nil
 }
 
-// restoreBootFiles copies the boot files, and returns where they are now. With
-// --boot-files original one that is there stays.
-func (r *run) restoreBootFiles(ctx context.Context, p *plan) (map[domainxml.BootRole]string, error) {
-	now := map[domainxml.BootRole]string{}
+// restoreBootFiles copies the boot files. With --boot-files original one that is
+// there stays.
+func (r *run) restoreBootFiles(ctx context.Context, p *plan) error {
 	for _, f := range p.boot {
-		now[f.Role] = f.to
 		if r.o.BootFiles == original && exists(r.host, f.to) {
 			r.log.Info(fmt.Sprintf("File [%s]: for boot option [%s] already exists, skipping.", f.to, f.Role))
 			continue
 		}
 		r.log.Info(fmt.Sprintf("Restoring configured file [%s] for boot option [%s]", f.to, f.Role))
 		if err := r.copySaved(ctx, f.from, f.to); err != nil {
-			return nil, err
+			return err
 		}
 	}
 	if from, ok := p.saved(swtpmFile); ok {
 		to := path.Join(p.folder(), swtpmFile)
 		r.log.Info(fmt.Sprintf("Restoring the state of the TPM to [%s]: unpack it into the folder swtpm/UUID of libvirt before the domain starts.", to))
 		if err := r.copySaved(ctx, from, to); err != nil {
-			return nil, err
+			return err
 		}
 	}
-	return now, nil
+	return nil
 }
 
 // swtpmFile is the state of an emulated TPM, as virtnb backup saves it.

@@ -27,11 +27,7 @@ func (r *run) checkDefine(ctx context.Context, p *plan) error {
 	if far, remote := conn.Remote(); remote && r.far == "" && !sameHost(conn) {
 		return fmt.Errorf("the disks would be restored on this machine and the domain defined on %s: use a URI with qemu+ssh to restore to that one", far.Host)
 	}
-	name := r.o.Name
-	if name == "" {
-		name = domainxml.RestoredName(p.domain.Name())
-	}
-	return wantNoDomain(conn, name)
+	return wantNoDomain(conn, p.xml.Name)
 }
 
 // sameHost says whether a libvirt that is reached through the network is on
@@ -54,11 +50,11 @@ func wantNoDomain(conn *virt.Connection, name string) error {
 
 // define defines the restored domain, which starts by itself where the original
 // did.
-func (r *run) define(ctx context.Context, p *plan, xml, name string) error {
+func (r *run) define(ctx context.Context, p *plan) error {
 	conn, err := r.connect(ctx)
 	if err == nil {
 		defer conn.Close()
-		err = r.defineAt(conn, p, xml, name)
+		err = r.defineAt(conn, p)
 	}
 	if err != nil {
 		return fmt.Errorf("%w; the disks are restored, and virsh define %s defines the domain", err, r.configPath(p))
@@ -66,12 +62,13 @@ func (r *run) define(ctx context.Context, p *plan, xml, name string) error {
 	return nil
 }
 
-func (r *run) defineAt(conn *virt.Connection, p *plan, xml, name string) error {
+func (r *run) defineAt(conn *virt.Connection, p *plan) error {
+	name := p.xml.Name
 	if err := wantNoDomain(conn, name); err != nil {
 		return err
 	}
 	r.log.Info("Defining the restored domain based on the adjusted config.")
-	dom, err := conn.DomainDefineXMLFlags(xml, 0)
+	dom, err := conn.DomainDefineXMLFlags(string(p.xml.XML), 0)
 	if err != nil {
 		return peersError("Failed to define domain: [%w]", err)
 	}

@@ -12,6 +12,8 @@ import (
 	"path"
 	"path/filepath"
 
+	"golang.org/x/sys/unix"
+
 	"virtnb/format"
 	"virtnb/internal/host"
 )
@@ -26,7 +28,7 @@ func settle(ctx context.Context, h host.Host, name string) error {
 		return err
 	}
 	if _, local := h.(host.Local); local {
-		return settleHere(name)
+		return settleHere(ctx, name)
 	}
 	for _, argv := range [][]string{
 		{"sync", name + partialSuffix},
@@ -43,9 +45,12 @@ func settle(ctx context.Context, h host.Host, name string) error {
 	return nil
 }
 
-func settleHere(name string) error {
+func settleHere(ctx context.Context, name string) error {
 	if err := syncPath(name + partialSuffix); err != nil {
 		return err
+	}
+	if ctx.Err() != nil { // that may have taken long
+		return context.Cause(ctx)
 	}
 	if err := os.Rename(name+partialSuffix, name); err != nil {
 		return err
@@ -53,14 +58,18 @@ func settleHere(name string) error {
 	return syncPath(filepath.Dir(name))
 }
 
-// syncPath makes a file or a folder durable.
+// syncPath makes a file or a folder durable. Not every file system can do that
+// with folders.
 func syncPath(name string) error {
 	f, err := os.Open(name)
 	if err != nil {
 		return err
 	}
 	defer f.Close()
-	return f.Sync()
+	if err := f.Sync(); !errors.Is(err, unix.EINVAL) {
+		return err
+	}
+	return nil
 }
 
 // vacant refuses what is there, and what an earlier restore left.

@@ -60,7 +60,7 @@ func (r *run) restoreInPlace(ctx context.Context) error {
 		return err
 	}
 	j := p.jobs[0]
-	r.ui.answer.Point = p.point
+	r.answerDomain(p)
 	if err := r.checkImage(j); err != nil {
 		return err
 	}

@@ -96,6 +96,9 @@ func (c *command) act(ctx context.Context, r *run, l *logfile.Log) int {
 			err = runRestore(ctx, r)
 		}
 	}
+	if err != nil && ctx.Err() != nil {
+		err = fmt.Errorf("interrupted by a signal: %w", err)
+	}
 	text := ""
 	if err != nil {
 		r.log.Error(err.Error())

@@ -4,9 +4,11 @@ package restorecmd
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"maps"
 	"os"
 	"path"
@@ -32,8 +34,9 @@ type plan struct {
 	text   []byte      // its content
 	domain *domainxml.Domain
 	jobs   []*job
-	boot   []savedBoot // files that the domain boots with
-	out    place       // of all that has no other one
+	boot   []savedBoot        // files that the domain boots with
+	xml    domainxml.Restored // the adjusted configuration
+	out    place              // of all that has no other one
 }
 
 // folder is the folder of the restored files; "" if there is none.
@@ -196,7 +199,10 @@ func (p *plan) chooseDisk(r *run, d domainxml.Disk) error {
 		r.log.Info(fmt.Sprintf("Skipping disk [%s] for restore", d.Target))
 		return nil
 	}
-	point := p.pointFor(r, d.Target)
+	point, err := p.pointFor(r, d.Target)
+	if err != nil {
+		return err
+	}
 	if point == nil {
 		r.log.Warn(fmt.Sprintf("No backup file for disk [%s] found, assuming it has been excluded.", d.Target))
 		return nil
@@ -209,7 +215,6 @@ func (p *plan) chooseDisk(r *run, d domainxml.Disk) error {
 		r.log.Warn(fmt.Sprintf("Disk [%s] is of raw format and not restored: option --raw includes it.", d.Target))
 		return nil
 	}
-	var err error
 	if j.files, err = p.filesOf(r, point); err != nil {
 		return err
 	}
@@ -219,21 +224,31 @@ func (p *plan) chooseDisk(r *run, d domainxml.Disk) error {
 
 // pointFor is the restore point of a disk, nil if it has none. Without one of
 // the name, a disk that is saved as a whole only is as it was saved; and where
-// no restore point was asked for, any disk is as it was saved last.
-func (p *plan) pointFor(r *run, disk string) *format.Point {
+// no restore point was asked for, any disk is as it was saved last. It is an
+// error if there are signs that the disk was saved.
+func (p *plan) pointFor(r *run, disk string) (*format.Point, error) {
 	d := p.set.Disk(disk)
-	if d == nil {
-		return nil
+	if d != nil {
+		if point, err := d.Find(p.point); err == nil {
+			return point, nil
+		}
 	}
-	if point, err := d.Find(p.point); err == nil {
-		return point
+	if _, saved := p.set.SavedFiles(p.point)[disk+".qcow.json"]; saved {
+		return nil, fmt.Errorf("disk %s was saved at restore point %s, and its saveset is missing: choose another point with --until, or leave the disk out with -d", disk, p.point)
+	}
+	if d == nil {
+		return nil, nil
 	}
 	last := d.Latest()
 	if asked := r.o.Until != "" && r.o.Until != latest; asked && !last.Raw {
-		return nil
+		return nil, nil
 	}
-	r.log.Info(fmt.Sprintf("Disk [%s] has no restore point [%s], using [%s].", disk, p.point, last.Name))
-	return last
+	level := slog.LevelWarn
+	if last.Raw {
+		level = slog.LevelInfo
+	}
+	r.log.Log(context.Background(), level, fmt.Sprintf("Disk [%s] has no restore point [%s], using [%s].", disk, p.point, last.Name))
+	return last, nil
 }
 
 // filesOf lists the savesets of a restore point. Where some are damaged, it
@@ -342,6 +357,12 @@ func (p *plan) checkFiles(r *run) error {
 		return fmt.Errorf("%w; choose another name with -C", err)
 	}
 	p.boot = r.bootFiles(p)
+	if r.o.AdjustConfig {
+		var err error
+		if p.xml, err = domainxml.Rewrite(p.domain, r.rewriteOptions(p)); err != nil {
+			return err
+		}
+	}
 	for _, f := range p.boot {
 		if r.o.BootFiles == original || !exists(r.host, f.to) {
 			continue

@@ -116,7 +116,8 @@ func openDirect(path string, img overlay.Image) (*qcowDirect, error) {
 	return d, nil
 }
 
-// prepare reads the header and reserves the L2 tables.
+// prepare reads the header, looks whether the image is new, and reserves the L2
+// tables.
 func (d *qcowDirect) prepare(img overlay.Image) (err error) {
 	if d.head, err = readQcowHead(d.file); err != nil {
 		return err
@@ -125,20 +126,29 @@ func (d *qcowDirect) prepare(img overlay.Image) (err error) {
 	if err != nil {
 		return err
 	}
-	h := &d.head
-	used := h.clusters(info.Size())
+	used := d.head.clusters(info.Size())
 	if err := d.checkRefcounts(used); err != nil {
 		return err
 	}
-	old := make([]byte, 8*int64(h.l1Size))
-	if _, err := d.file.ReadAt(old, h.l1); err != nil && !errors.Is(err, io.EOF) {
+	l1 := make([]byte, 8*int64(d.head.l1Size))
+	if _, err := d.file.ReadAt(l1, d.head.l1); err != nil && !errors.Is(err, io.EOF) {
 		return err
 	}
-	if !format.IsZero(old) {
+	if !format.IsZero(l1) {
 		return errNotPlain
 	}
+	if err := d.reserve(img, used); err != nil {
+		return err
+	}
+	return d.writeL1()
+}
+
+// reserve gives each L2 table that the data of img needs a cluster of the file,
+// behind those that are used.
+func (d *qcowDirect) reserve(img overlay.Image, used int64) error {
+	h := &d.head
 	d.l2 = make([]int64, h.l1Size)
-	data := int64(0)
+	data := int64(0) // clusters
 	for e, err := range blocks(img, h.cluster()) {
 		if err != nil {
 			return err
@@ -147,7 +157,7 @@ func (d *qcowDirect) prepare(img overlay.Image) (err error) {
 			continue
 		}
 		data += h.clusters(e.Length)
-		for i := e.Start >> h.clusterBits / h.perTable(); i*h.perTable()<<h.clusterBits < e.End(); i++ {
+		for i := h.tableOf(e.Start); i <= h.tableOf(e.End()-1); i++ {
 			if i >= int64(len(d.l2)) {
 				return errNotPlain
 			}
@@ -158,11 +168,14 @@ func (d *qcowDirect) prepare(img overlay.Image) (err error) {
 		}
 	}
 	d.next.Store(used)
-	if most := used + data; h.blocksFor(most) > int64(h.refTableClusters)*h.cluster()/8 {
+	if h.blocksFor(used+data) > int64(h.refTableClusters)*h.cluster()/8 {
 		return errNotPlain // the refcount table would have to grow
 	}
-	return d.writeL1()
+	return nil
 }
+
+// tableOf is the index in the L1 table for an offset of the disk.
+func (h *qcowHead) tableOf(off int64) int64 { return off >> h.clusterBits / h.perTable() }
 
 // checkRefcounts looks whether the file is as qemu-img leaves it: the clusters
 // in it have one reference each, and one block counts them.

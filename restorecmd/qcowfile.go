@@ -6,6 +6,8 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
+	"os"
 
 	"virtnb/internal/host"
 	"virtnb/internal/qemu"
@@ -48,6 +50,7 @@ func (r *run) createQcow(ctx context.Context, path string, o qcowOptions, img ov
 	if err := qemu.Create(ctx, r.host, path+partialSuffix, create); err != nil {
 		return nil, err
 	}
+	r.hide(ctx, path, create.DataFile)
 	if r.far == "" && !o.compress && create.Preallocation == "" {
 		d, err := openDirect(path, img)
 		switch {
@@ -67,6 +70,26 @@ func (r *run) createQcow(ctx context.Context, path string, o qcowOptions, img ov
 		return nil, err
 	}
 	return q, nil
+}
+
+// hide lets only the owner read a new image: qemu-img lets everybody. Not every
+// file system knows owners.
+func (r *run) hide(ctx context.Context, path, dataFile string) {
+	names := []string{path + partialSuffix}
+	if dataFile != "" {
+		names = append(names, dataFile)
+	}
+	var err error
+	if _, local := r.host.(host.Local); local {
+		for _, name := range names {
+			err = errors.Join(err, os.Chmod(name, 0o600))
+		}
+	} else {
+		_, err = r.host.Run(ctx, append([]string{"chmod", "600", "--"}, names...))
+	}
+	if err != nil {
+		r.log.Warn(fmt.Sprintf("Other users may be able to read [%s]: %v", path, err))
+	}
 }
 
 // clusterSize is the unit of an image.

@@ -9,7 +9,6 @@ import (
 	"slices"
 
 	"virtnb/internal/host"
-	"virtnb/internal/hostargs"
 	"virtnb/internal/nbd"
 	"virtnb/internal/qemu"
 )
@@ -22,21 +21,10 @@ import (
 // reach connects to the host of the targets.
 func (r *run) reach(ctx context.Context) error {
 	r.host = host.Local{}
-	h := r.o.Host
-	o, remote, err := host.FromURI(h.URI)
+	o, remote, err := r.o.Host.SSH(r.o.Host.URI)
 	if err != nil || !remote {
 		return err
 	}
-	if h.SSHUser != "" {
-		o.User = h.SSHUser
-	}
-	if h.SSHPort != hostargs.DefaultSSHPort {
-		o.Port = h.SSHPort
-	}
-	if h.SSHPrivateKey != "" {
-		o.KeyFile = h.SSHPrivateKey
-	}
-	o.AcceptNewKeys = o.AcceptNewKeys || h.SSHAcceptNew
 	r.log.Info(fmt.Sprintf("Connecting remote system [%s] via ssh, username: [%s]", o.Host, o.User))
 	ssh, err := host.Connect(ctx, o)
 	if err != nil {

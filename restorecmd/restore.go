@@ -45,10 +45,7 @@ func runRestore(ctx context.Context, r *run) error {
 	if err := r.checkDefine(ctx, p); err != nil {
 		return err
 	}
-	r.ui.answer.Point = p.point
-	if p.domain != nil {
-		r.ui.answer.Domain = p.domain.Name()
-	}
+	r.answerDomain(p)
 	if err := r.restoreDisks(ctx, p); err != nil {
 		return peersError("Disk restore failed: [%w]", err)
 	}
@@ -57,6 +54,14 @@ func runRestore(ctx context.Context, r *run) error {
 		err = errors.Join(err, r.salvaged(p))
 	}
 	return err
+}
+
+// answerDomain puts into the result what is restored.
+func (r *run) answerDomain(p *plan) {
+	r.ui.answer.Point = p.point
+	if p.domain != nil {
+		r.ui.answer.Domain = p.domain.Name()
+	}
 }
 
 // restoreDisks restores all disks. One that fails does not keep the others from

@@ -32,7 +32,7 @@ var allowedImports = map[string][]string{
 	"recovercmd":             {"format", "internal/argparse", "internal/domainxml", "internal/host", "internal/logfile", "internal/progress", "internal/qemu", "internal/terminal", "internal/virt", "github.com/dustin/go-humanize", "libvirt.org/go/libvirt"},
 	"backupcmd/pipeline":     {"format", "internal/nbd"},
 	"internal/argparse":      {},
-	"internal/hostargs":      {"internal/argparse"},
+	"internal/hostargs":      {"internal/argparse", "internal/host"},
 	"internal/logfile":       {},
 	"internal/terminal":      {"golang.org/x/term"},
 	"internal/size":          {},

@@ -3,6 +3,7 @@
 package tests
 
 import (
+	"bufio"
 	"bytes"
 	"encoding/json"
 	"fmt"
@@ -13,6 +14,8 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+
+	"virtnb/format"
 )
 
 // Images that are brought back where they are.
@@ -169,4 +172,52 @@ func TestRestoreInPlaceOfDevice(t *testing.T) {
 	mustFail(t, "give --force if none does", args...)
 	mustRestore(t, append(args, "--force")...)
 	wantSame(t, "the device", readFile(t, behind), s.disks[0].now)
+}
+
+// A run that is killed while it writes is followed by one that goes on.
+func TestRestoreInPlaceKilled(t *testing.T) {
+	s := newInteropSet(t, 64<<20)
+	d := s.disks[0]
+	s.noise(d.now)
+	s.full(t, 0)
+	s.point(t, 0, true, func(d *interopDisk) []format.Extent {
+		s.noise(d.now)
+		return []format.Extent{{Start: 0, Length: int64(len(d.now))}}
+	})
+	out := t.TempDir()
+	mustRestore(t, "-i", s.dir, "-o", out)
+	image := filepath.Join(out, "vda.qcow2")
+	for _, sig := range []os.Signal{syscall.SIGKILL, syscall.SIGTERM} {
+		cmd := restoreCommand(t, "-i", s.dir, "--in-place", image, "-u", s.names[0])
+		log, err := cmd.StderrPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		var said []string
+		for scan := bufio.NewScanner(log); scan.Scan(); {
+			said = append(said, scan.Text())
+			if strings.Contains(scan.Text(), "Writing [") {
+				if err := cmd.Process.Signal(sig); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		if err := cmd.Wait(); err == nil {
+			t.Fatalf("%v: it succeeded\n%s", sig, strings.Join(said, "\n"))
+		}
+		if text := strings.Join(said, "\n"); sig == syscall.SIGTERM && !strings.Contains(text, "is as it was") {
+			wantText(t, text, "do not start the domain, run the same command again")
+		}
+		eventually(t, func() error { // the server ends with it, and gives the lock up
+			return exec.Command("qemu-img", "info", image).Run()
+		})
+		mustRestore(t, "-i", s.dir, "--in-place", image, "-u", s.names[0])
+		wantSame(t, "vda", contentOf(t, image, "qcow2"), d.points[0])
+		mustRestore(t, "-i", s.dir, "--in-place", image)
+		wantSame(t, "vda", contentOf(t, image, "qcow2"), d.points[1])
+		checkImage(t, image)
+	}
 }

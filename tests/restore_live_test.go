@@ -8,12 +8,14 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	"virtnb/internal/host/hosttest"
+	"virtnb/internal/qemu/qemutest"
 	"virtnb/tests/testbed"
 )
 
@@ -255,4 +257,52 @@ func TestRestoreToAnotherHost(t *testing.T) {
 		}
 	}
 	mustFail(t, "has to be absolute", "-i", s.dir, "-o", "relative", "-U", uri)
+}
+
+// With --tls the data goes to a port of the other host, and both ends are
+// verified.
+func TestRestoreToAnotherHostOverTLS(t *testing.T) {
+	s := restoreSet(t)
+	ssh := hosttest.Start(t)
+	certs := qemutest.NewCertificates(t, "127.0.0.1")
+	dir := t.TempDir()
+	for _, from := range []string{certs.ServerDir, certs.ClientDir} {
+		for _, name := range namesIn(t, from) {
+			writeFile(t, filepath.Join(dir, name), readFile(t, filepath.Join(from, name)))
+		}
+	}
+	args := []string{"-i", s.dir, "-U", ssh.LibvirtURI(""), "-P", fmt.Sprint(freePort(t)), "--tls"}
+	out := t.TempDir()
+	r := mustRestore(t, append(args, "-o", out, "--tls-cert", dir)...)
+	wantText(t, r.log, "Starting remote NBD server on socket: [127.0.0.1:")
+	for _, d := range s.disks {
+		wantSame(t, d.name, contentOf(t, filepath.Join(out, d.name+".qcow2"), "qcow2"), d.now)
+	}
+	other := qemutest.NewCertificates(t, "elsewhere")
+	for _, name := range namesIn(t, other.ServerDir) {
+		writeFile(t, filepath.Join(dir, name), readFile(t, filepath.Join(other.ServerDir, name)))
+	}
+	out = t.TempDir()
+	mustFail(t, "", append(args, "-o", out, "--tls-cert", dir, "-d", "vda")...)
+	if names := namesIn(t, out); len(names) != 0 {
+		t.Errorf("there are %q", names)
+	}
+}
+
+// freePort is a TCP port that nobody listens at, nor at the next one.
+func freePort(t testing.TB) int {
+	t.Helper()
+	for {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		port := l.Addr().(*net.TCPAddr).Port
+		next, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port+1))
+		l.Close()
+		if err == nil {
+			next.Close()
+			return port
+		}
+	}
 }

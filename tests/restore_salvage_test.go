@@ -16,6 +16,7 @@ import (
 
 	"virtnb/format"
 	"virtnb/internal/archive"
+	"virtnb/tests/testbed"
 )
 
 // Sets that are damaged, and sets in archives: what "virtnb restore --salvage"
@@ -296,7 +297,7 @@ func TestDumpAsThePeer(t *testing.T) {
 	if r.status != 0 || !strings.Contains(r.log, "Dumping saveset meta information") {
 		t.Fatalf("status %d\n%s", r.status, r.log)
 	}
-	theirs := run(t, "virtnbdrestore", "-U", "test:///default", "-i", s.dir, "-o", "dump", "-d", "vda", "-L", filepath.Join(t.TempDir(), "log"))
+	theirs := run(t, testbed.PeerRestoreProgram, "-U", "test:///default", "-i", s.dir, "-o", "dump", "-d", "vda", "-L", filepath.Join(t.TempDir(), "log"))
 	if string(r.out) != theirs {
 		t.Errorf("ours\n%s\ntheirs\n%s", r.out, theirs)
 	}

@@ -309,23 +309,34 @@ func TestRestoreWithoutSpace(t *testing.T) {
 	}
 }
 
-// heldRestore starts a restore and returns when its image is there.
+// heldRestore starts a restore and stops it while its image is incomplete. One
+// that was too fast is done again.
 func heldRestore(t *testing.T, s *interopSet, out string) *exec.Cmd {
 	t.Helper()
-	cmd := restoreCommand(t, "-i", s.dir, "-o", out)
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	partial := filepath.Join(out, "vda.qcow2.partial")
-	for deadline := time.Now().Add(nbdPatience); ; time.Sleep(time.Millisecond) {
-		if _, err := os.Stat(partial); err == nil {
-			break
+	image := filepath.Join(out, "vda.qcow2")
+	for deadline := time.Now().Add(nbdPatience); ; {
+		cmd := restoreCommand(t, "-i", s.dir, "-o", out)
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
 		}
+		for !exists(image) && !exists(image+".partial") && time.Now().Before(deadline) {
+			time.Sleep(time.Millisecond)
+		}
+		if err := cmd.Process.Signal(syscall.SIGSTOP); err != nil {
+			t.Fatal(err)
+		}
+		if exists(image+".partial") && !exists(image) {
+			return cmd
+		}
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
 		if time.Now().After(deadline) {
-			t.Fatal("no image appears")
+			t.Fatal("no restore could be caught")
+		}
+		for _, name := range namesIn(t, out) {
+			remove(t, filepath.Join(out, name))
 		}
 	}
-	return cmd
 }
 
 // bigSet takes long enough to restore to be caught at it.
@@ -362,8 +373,10 @@ func TestRestoreInterrupted(t *testing.T) {
 	for _, sig := range []os.Signal{os.Interrupt, syscall.SIGTERM} {
 		out := t.TempDir()
 		cmd := heldRestore(t, s, out)
-		if err := cmd.Process.Signal(sig); err != nil {
-			t.Fatal(err)
+		for _, sig := range []os.Signal{sig, syscall.SIGCONT} {
+			if err := cmd.Process.Signal(sig); err != nil {
+				t.Fatal(err)
+			}
 		}
 		if err := cmd.Wait(); cmd.ProcessState.ExitCode() != 1 {
 			t.Errorf("%v: %v, want status 1", sig, err)
@@ -395,4 +408,53 @@ func TestRestoreAsOrdinaryUser(t *testing.T) {
 	run(t, "setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "env", "HOME="+dir, "LIBVIRT_DEFAULT_URI=",
 		mine, "restore", "-i", set, "-o", out, "-c")
 	wantSame(t, "vda", contentOf(t, filepath.Join(out, "vda.qcow2"), "qcow2"), s.disks[0].now)
+}
+
+// terminal is the two ends of a pseudo terminal: ours, and a program's.
+func terminal(t testing.TB) (ours, theirs *os.File) {
+	t.Helper()
+	ours, err := os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { ours.Close() })
+	if err := unix.IoctlSetPointerInt(int(ours.Fd()), unix.TIOCSPTLCK, 0); err != nil {
+		t.Fatal(err)
+	}
+	n, err := unix.IoctlGetInt(int(ours.Fd()), unix.TIOCGPTN)
+	if err != nil {
+		t.Fatal(err)
+	}
+	theirs, err = os.OpenFile(fmt.Sprint("/dev/pts/", n), os.O_RDWR|unix.O_NOCTTY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { theirs.Close() })
+	return ours, theirs
+}
+
+// Who sits at a terminal is asked before a device is overwritten.
+func TestRestoreAsksBeforeItOverwritesDevices(t *testing.T) {
+	s := restoreSet(t)
+	d := s.disks[0]
+	for answer, status := range map[string]int{"yes\n": 0, "no\n": 1, "y\n": 1, "\n": 1, "\x04": 1} {
+		dev, behind := loopDevice(t, 8<<20)
+		ours, theirs := terminal(t)
+		cmd := restoreCommand(t, "-i", s.dir, "-o", dev, "-d", "vda")
+		var errOut bytes.Buffer
+		cmd.Stdin, cmd.Stderr = theirs, &errOut
+		if _, err := ours.WriteString(answer); err != nil {
+			t.Fatal(err)
+		}
+		_ = cmd.Run()
+		wantText(t, errOut.String(), "Everything on "+dev+" will be overwritten with disk vda of 8.0 MiB. Go on? Type yes: ")
+		if got := cmd.ProcessState.ExitCode(); got != status {
+			t.Errorf("%q: status %d, want %d\n%s", answer, got, status, &errOut)
+		}
+		want := bytes.Repeat([]byte{0xee}, 8<<20)
+		if status == 0 {
+			want = d.now
+		}
+		wantSame(t, fmt.Sprintf("the device after %q", answer), readFile(t, behind), want)
+	}
 }

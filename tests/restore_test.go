@@ -250,6 +250,34 @@ func TestRestoreAddedAndResizedDisks(t *testing.T) {
 	}
 }
 
+// A saveset that is missing is not taken for a disk that was left out.
+func TestRestoreOfLostSaveset(t *testing.T) {
+	s := restoreSet(t)
+	remove(t, filepath.Join(s.dir, "vdb.inc.virtnbdbackup.3.data"))
+	out := t.TempDir()
+	r := mustRestore(t, "-i", s.dir, "-o", out) // as after a backup with -x vdb
+	wantText(t, r.log, "WARNING", "Disk [vdb] has no restore point [virtnbdbackup.3], using [virtnbdbackup.2].")
+	s.side(t, "vdb.virtnbdbackup.3.qcow.json", "{}")
+	out = t.TempDir()
+	for _, point := range []string{"latest", "virtnbdbackup.3"} {
+		mustFail(t, "disk vdb was saved at restore point virtnbdbackup.3, and its saveset is missing", "-i", s.dir, "-o", out, "-u", point)
+	}
+	mustRestore(t, "-i", s.dir, "-o", out, "-d", "vda")
+}
+
+func TestRestoreImagesAreTheOwners(t *testing.T) {
+	s := restoreSet(t)
+	for _, f := range []string{"qcow2", "raw"} {
+		out := t.TempDir()
+		mustRestore(t, "-i", s.dir, "-o", out, "--format", f)
+		for _, name := range namesIn(t, out) {
+			if mode := statOf(t, filepath.Join(out, name)).Mode & 0o777; mode != 0o600 {
+				t.Errorf("%s has mode %o", name, mode)
+			}
+		}
+	}
+}
+
 func TestRestoreRefusesWhatIsThere(t *testing.T) {
 	s := restoreSet(t)
 	for _, name := range []string{"vdb.qcow2", "vdb.qcow2.partial"} {
@@ -273,6 +301,7 @@ func TestRestoreRefusesWhatIsThere(t *testing.T) {
 	if names := namesIn(t, out); len(names) != 1 {
 		t.Errorf("there are %q", names)
 	}
+	mustFail(t, "name", "-i", s.dir, "-o", out, "-c", "-N", "a/b", "-C", "other.xml")
 	mustRestore(t, "-i", s.dir, "-o", out, "-c", "-C", "other.xml")
 	if string(readFile(t, filepath.Join(out, "vmconfig.xml"))) != "mine" {
 		t.Error("a configuration that was there has changed")
@@ -419,5 +448,28 @@ func TestRestoreUnderThePeersName(t *testing.T) {
 	cmd := exec.Command(theirs, append(args, "--json")...)
 	if _ = cmd.Run(); cmd.ProcessState.ExitCode() != 2 {
 		t.Errorf("status %d of an option that the other program does not have", cmd.ProcessState.ExitCode())
+	}
+}
+
+// A full in the place of an incremental begins anew: what is zero in it is not
+// what an older saveset had there.
+func TestRestoreOfFullWithinChain(t *testing.T) {
+	dir := t.TempDir()
+	for _, set := range []string{"03-chain", "04-fallback-full"} {
+		for _, name := range namesIn(t, vector(set)) {
+			if strings.HasSuffix(name, ".data") || strings.HasSuffix(name, ".xml") || strings.HasSuffix(name, ".json") {
+				writeFile(t, filepath.Join(dir, name), readFile(t, filepath.Join(vector(set), name)))
+			}
+		}
+	}
+	for point, want := range map[string]string{
+		"latest":          "d6aaa9c1c91295e509a11adaa469fab07568d5df6c07f6f24c3e2ad382bc2d67",
+		"virtnbdbackup.4": "c9483615a7988ad7f1095250a320f5f65198c79c6edbe98b1737b595060d433d",
+	} {
+		out := t.TempDir()
+		mustRestore(t, "-i", dir, "-o", out, "-u", point)
+		if sum := sha256Of(contentOf(t, filepath.Join(out, "v.qcow2"), "qcow2")); sum != want {
+			t.Errorf("%s: sum %s, want %s", point, sum, want)
+		}
 	}
 }

@@ -101,3 +101,16 @@ func quoteAll(list []string) string {
 	}
 	return strings.Join(quoted, ", ")
 }
+
+// Name stores a name that must not be empty, for the Into of an option: an
+// empty one comes from a script's variable that is not set, and would stand for
+// everything. What says of what it is the name.
+func Name(what string, into *string) func(string) error {
+	return func(text string) error {
+		if text == "" {
+			return fmt.Errorf("expected the name of %s", what)
+		}
+		*into = text
+		return nil
+	}
+}

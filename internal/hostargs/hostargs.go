@@ -10,6 +10,7 @@ import (
 	"os"
 
 	"virtnb/internal/argparse"
+	"virtnb/internal/host"
 )
 
 // Host says how to reach libvirt and the disks that it manages.
@@ -66,6 +67,23 @@ func (h *Host) OwnOptions() []argparse.Option {
 		{Names: []string{"--connect"}, Exact: true, Into: &h.URI, Value: "URI", Help: "another name for --uri"},
 		{Names: []string{"--ssh-accept-new-keys"}, Exact: true, Into: &h.SSHAcceptNew, Help: "accept the key of an SSH server that was never seen before, and remember it; a key that has changed is refused all the same"},
 	}
+}
+
+// SSH says how to reach the host of a libvirt URI, as the options have it and
+// else as the URI does; remote is false for a URI that does not go through SSH.
+func (h Host) SSH(uri string) (o host.SSHOptions, remote bool, err error) {
+	o, remote, err = host.FromURI(uri)
+	if h.SSHUser != "" {
+		o.User = h.SSHUser
+	}
+	if h.SSHPort != DefaultSSHPort {
+		o.Port = h.SSHPort
+	}
+	if h.SSHPrivateKey != "" {
+		o.KeyFile = h.SSHPrivateKey
+	}
+	o.AcceptNewKeys = o.AcceptNewKeys || h.SSHAcceptNew
+	return o, remote, err
 }
 
 // Check fails for what cannot be.

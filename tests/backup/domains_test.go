@@ -288,14 +288,11 @@ func TestBackupOtherSources(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	guest, err := daemon.Guest(testbed.GuestOptions{Disks: []testbed.Disk{
+	b := guestOf(t, daemon, testbed.GuestOptions{Disks: []testbed.Disk{
 		{Target: "vda", Source: volume, Whole: `<disk type='volume' device='disk'><driver name='qemu' type='qcow2'/><source pool='p' volume='v.qcow2'/><target dev='vda' bus='virtio'/></disk>`},
 		{Target: "vdb", Format: "raw", Whole: `<disk type='network' device='disk'><driver name='qemu' type='raw'/><source protocol='nbd' name='x'><host transport='unix' socket='` + server + `'/></source><target dev='vdb' bus='virtio'/></disk>`},
 	}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	b := &backups{Guest: guest, daemon: daemon, copies: dir, set: filepath.Join(dir, "set"), targets: []string{"vda"}}
+	b.targets = []string{"vda"}
 	b.write(t, "vda", "write -P 5 1M 1M")
 	b.write(t, "vdb", "write -P 6 1M 1M")
 

@@ -249,6 +249,7 @@ func TestBackupGuestEnds(t *testing.T) {
 	if err := p.end(t); exitStatus(err) != 1 {
 		t.Errorf("%v, want exit status 1\n%s", err, &p.out)
 	}
+	wantOutput(t, p.out.String(), "The backup job has ended: the domain was shut down")
 	if err := b.StartAgain(); err != nil {
 		t.Fatal(err)
 	}

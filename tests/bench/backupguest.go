@@ -24,10 +24,8 @@ import (
 // The guest that is backed up is one of a libvirt of its own. It is paused, so
 // its disks stay as they are; they are qcow2 images.
 
-const (
-	backupDiskSize = 4 << 30
-	mixShift       = 24 // noise and what compresses take turns at each 16 MiB
-)
+// mixShift says that noise and what compresses take turns at each 16 MiB.
+const mixShift = 24
 
 // noisePattern does not compress.
 var noisePattern = sync.OnceValue(func() []byte {
@@ -57,13 +55,15 @@ type guest struct {
 	domain  *testbed.Guest
 	pid     int // of QEMU
 	targets []string
+	size    int64           // of each disk
 	extents []format.Extent // of data, the same in all disks
 	sets    int             // made so far
 }
 
 // startGuest makes the images and starts everything.
 func startGuest(ctx context.Context, dir string, pl backupPlan) (_ *guest, err error) {
-	g := &guest{dir: dir, extents: alternate(backupDiskSize, pl.extents)}
+	size, l := alternating(pl.extents)
+	g := &guest{dir: dir, size: size, extents: l(0)}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
 	}
@@ -88,16 +88,6 @@ func startGuest(ctx context.Context, dir string, pl backupPlan) (_ *guest, err e
 	}
 	g.pid, err = findProcess("qemu-system-x86_64", "guest="+g.domain.Name+",")
 	return g, err
-}
-
-// alternate is data and nothing in turn, n runs of equal length together.
-func alternate(size int64, n int) []format.Extent {
-	length := size / int64(n) &^ (page - 1)
-	var list []format.Extent
-	for i := 0; i < n; i += 2 {
-		list = append(list, format.Extent{Start: int64(i) * length, Length: length})
-	}
-	return list
 }
 
 // makeImage writes the disk flat and converts it.
@@ -135,7 +125,7 @@ func (g *guest) writeFlat(ctx context.Context, path string, disk int) error {
 			return err
 		}
 	}
-	return errors.Join(f.Truncate(backupDiskSize), f.Close())
+	return errors.Join(f.Truncate(g.size), f.Close())
 }
 
 // stop ends all and removes it.
@@ -208,12 +198,14 @@ func (g *guest) verifyDisk(files []string, disk int) error {
 		return err
 	}
 	defer img.Close()
-	if img.Size() != backupDiskSize {
-		return fmt.Errorf("%d bytes, want %d", img.Size(), backupDiskSize)
+	if img.Size() != g.size {
+		return fmt.Errorf("%d bytes, want %d", img.Size(), g.size)
 	}
 	want, got := make([]byte, 1<<20), make([]byte, 1<<20)
 	rest := g.extents
-	for off := int64(0); off < backupDiskSize; off += int64(len(want)) {
+	for off := int64(0); off < g.size; off += int64(len(want)) {
+		n := min(g.size-off, int64(len(want)))
+		want, got = want[:n], got[:n]
 		clear(want)
 		rest = g.contentAt(want, off, rest, disk)
 		if _, err := img.ReadAt(got, off); err != nil && !errors.Is(err, io.EOF) {

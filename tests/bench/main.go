@@ -43,7 +43,9 @@ type bench struct {
 	slice   time.Duration // of one server in a round
 	repeats int           // of series of latencies
 	starts  int           // of servers, to see how long it takes
-	report  *report
+
+	restoreSize int64 // of the disk that is restored, bytes
+	report      *report
 }
 
 // clientProcs: each connection blocks a thread, and more of them than Go has
@@ -80,8 +82,12 @@ func parseFlags() (b *bench, parent string, err error) {
 	quick := flag.Bool("quick", false, "fewer disks and no mounts, shorter rounds: less than a minute, more noise")
 	flag.BoolVar(&b.pin, "pin", true, "run client and server on one core where there is one request in flight")
 	flag.BoolVar(&b.fio, "fio", false, "also measure uncompressed disks with fio's nbd engine")
+	restoreSize := flag.Int64("restoresize", 4096, "restore a disk of so many `MiB`")
 	flag.BoolVar(&b.report.json, "json", false, "print one JSON object")
 	flag.Parse()
+	if b.restoreSize = *restoreSize << 20; b.restoreSize <= 0 {
+		return nil, "", fmt.Errorf("a disk of %d MiB cannot be restored", *restoreSize)
+	}
 	if *quick {
 		b.limit, b.rounds, b.slice, b.repeats, b.starts = quickRows, 11, 20*time.Millisecond, 2, 5
 	}

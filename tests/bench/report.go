@@ -64,7 +64,7 @@ func (w row) String() string {
 	if w.Ratio != nil {
 		ratio = fmt.Sprintf("%5.2f [%.2f %.2f]", w.Ratio.Median, w.Ratio.Q1, w.Ratio.Q3)
 	}
-	s := fmt.Sprintf("%-47s %9s %9s %-7s %-18s %7s %7s  %-8s %s%s", w.Name, number(w.Virtnb), number(w.File), w.Unit, ratio, number(w.CPUVirtnb), number(w.CPUFile), goal, mark, w.Note)
+	s := fmt.Sprintf("%-47s %9s %9s %-7s %-18s %7s %7s  %-8s %s %s", w.Name, number(w.Virtnb), number(w.File), w.Unit, ratio, number(w.CPUVirtnb), number(w.CPUFile), goal, mark, w.Note)
 	return strings.TrimRight(s, " ")
 }
 

@@ -22,14 +22,13 @@ import (
 // are in the page cache.
 
 const (
-	restoreSize   = 4 << 30
 	restoreIncs   = 20
 	restoreRounds = 5 // of a comparison with qemu-img; one more warms up
 	peerRounds    = 2 // of one with virtnbdrestore, which takes long
 
 	// restoreRoom is what the flat disk, a set with all increments and one
-	// restored image take, bytes.
-	restoreRoom = 14 << 30
+	// restored image take, as a multiple of the disk's size.
+	restoreRoom = 3.5
 
 	// memoryLimit is the most memory that a restore may take, MiB.
 	memoryLimit = 256
@@ -37,20 +36,22 @@ const (
 
 // mostlyData is a full of which a quarter is zero, and increments of 4 % of the
 // disk each, in pieces of 1 MiB.
-func mostlyData(layer int) (list []format.Extent) {
+func mostlyData(size int64) layout {
 	const piece = 1 << 20
-	if layer == 0 {
-		for off := int64(0); off < restoreSize; off += 4 * piece {
-			list = append(list, format.Extent{Start: off, Length: 3 * piece})
+	return func(layer int) (list []format.Extent) {
+		if layer == 0 {
+			for off := int64(0); off < size; off += 4 * piece {
+				list = append(list, format.Extent{Start: off, Length: min(3*piece, size-off)})
+			}
+			return list
+		}
+		r := rand.New(rand.NewPCG(7, uint64(layer)))
+		for off := int64(0); off < size; off += 25 * piece {
+			at := min(off+r.Int64N(24)*piece, size-piece)
+			list = append(list, format.Extent{Start: at, Length: piece})
 		}
 		return list
 	}
-	r := rand.New(rand.NewPCG(7, uint64(layer)))
-	for off := int64(0); off < restoreSize; off += 25 * piece {
-		at := min(off+r.Int64N(24)*piece, restoreSize-piece)
-		list = append(list, format.Extent{Start: at, Length: piece})
-	}
-	return list
 }
 
 // restorer restores the disk into a new folder.
@@ -101,12 +102,12 @@ func (b *bench) runRestoresOf(ctx context.Context, s storage, parent string) err
 				continue
 			}
 			if d == nil {
-				dir, err := restoreDir(parent)
+				dir, err := b.restoreDir(parent)
 				if err != nil {
 					return err
 				}
 				defer os.RemoveAll(dir)
-				if d, err = newDisk(dir, restoreSize, mostlyData, s); err != nil {
+				if d, err = newDisk(dir, b.restoreSize, mostlyData(b.restoreSize), s); err != nil {
 					return err
 				}
 				d.format = "qcow2"
@@ -123,15 +124,16 @@ func (b *bench) runRestoresOf(ctx context.Context, s storage, parent string) err
 }
 
 // restoreDir is a new folder where there is room.
-func restoreDir(parent string) (string, error) {
-	if parent == "" && room("/dev/shm") >= restoreRoom {
+func (b *bench) restoreDir(parent string) (string, error) {
+	needed := int64(restoreRoom * float64(b.restoreSize))
+	if parent == "" && room("/dev/shm") >= needed {
 		parent = "/dev/shm"
 	}
 	if parent == "" {
 		parent = os.TempDir()
 	}
-	if free := room(parent); free < restoreRoom {
-		return "", fmt.Errorf("%s has room for %d MiB of the %d that restores need: give -dir, or -run without them", parent, free>>20, restoreRoom>>20)
+	if free := room(parent); free < needed {
+		return "", fmt.Errorf("%s has room for %d MiB of the %d that restores need: give -dir, or -run without them", parent, free>>20, needed>>20)
 	}
 	return os.MkdirTemp(parent, "virtnb-bench-")
 }
