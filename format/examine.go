@@ -417,6 +417,36 @@ func (m *sum) text() string {
 
 func crcText(sum uint32) string { return fmt.Sprintf("%08x", sum) }
 
+// VerifySum reads all of the saveset and compares its checksum with the one that
+// was stored when it was written: beside the file, or in the archive. If they
+// differ, any byte can be the wrong one, and the error is a *CorruptError. It is
+// nil where no checksum was stored.
+func (s *Saveset) VerifySum(ctx context.Context) error {
+	stored, state := s.storedSum()
+	if state != "" {
+		return nil
+	}
+	sum := newSum(s)
+	err := s.readAhead(ctx, func(c *chunk) error {
+		switch {
+		case c.hole:
+			sum.zeroes(c.length)
+		case c.err != nil:
+			return c.err
+		default:
+			sum.Write(c.buf)
+		}
+		return nil
+	})
+	if err == nil {
+		err = s.Unchanged()
+	}
+	if err == nil && sum.text() != stored {
+		err = &CorruptError{s.Path, 0, fmt.Sprintf("the checksum of the file is %s, and was %s when it was written: any data in it can be wrong", sum.text(), stored)}
+	}
+	return err
+}
+
 // maxChecksum is how long the file with a checksum can be, far above 10 digits.
 const maxChecksum = 4096
 

@@ -81,6 +81,9 @@ func (r *run) restoreInPlace(ctx context.Context) error {
 	m := &inPlace{img: j.image, disk: s.client}
 	err = m.check()
 	if err == nil {
+		err = j.verifySums(ctx)()
+	}
+	if err == nil {
 		err = r.bringBack(ctx, m, j)
 	}
 	err = errors.Join(err, s.close())

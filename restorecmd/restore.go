@@ -141,10 +141,14 @@ func (r *run) restoreDisk(ctx context.Context, p *plan, j *job) (res diskResult,
 		return diskResult{}, err
 	}
 	bar := r.ui.display.Disk(j.disk, total)
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	sums := j.verifySums(ctx)
 	if j.place.kind == stream {
 		res.Written, err = streamImage(ctx, j.image, r.out, bar.Add)
+		err = errors.Join(err, sums())
 	} else {
-		res.Written, err = r.write(ctx, p, j, bar.Add)
+		res.Written, err = r.write(ctx, p, j, bar.Add, sums)
 	}
 	if err != nil {
 		bar.Fail()
@@ -178,8 +182,42 @@ func (r *run) announce(j *job) {
 	}
 }
 
-// write makes the target and copies the disk to it.
-func (r *run) write(ctx context.Context, p *plan, j *job, add func(int64)) (int64, error) {
+// verifySums begins to compare the savesets with their checksums, as far as they
+// have any and are not compressed: what LZ4 holds is verified as it is decoded.
+// It goes on beside the copy, which reads the same files; what it returns stops
+// or awaits it. Salvage is told what is wrong by other means.
+func (j *job) verifySums(ctx context.Context) (wait func() error) {
+	if j.remains != nil {
+		return func() error { return nil }
+	}
+	done := make(chan error, 1)
+	go func() {
+		for _, f := range j.files {
+			if err := verifySum(ctx, f); err != nil {
+				done <- fmt.Errorf("%w; virtnb verify tells which restore points that concerns, and restore --salvage takes what there is", err)
+				return
+			}
+		}
+		done <- nil
+	}()
+	return func() error { return <-done }
+}
+
+func verifySum(ctx context.Context, path string) error {
+	s, err := format.OpenSaveset(path)
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	if s.Meta.Compressed() {
+		return nil
+	}
+	return s.VerifySum(ctx)
+}
+
+// write makes the target and copies the disk to it. It is complete if sums, too,
+// finds nothing wrong.
+func (r *run) write(ctx context.Context, p *plan, j *job, add func(int64), sums func() error) (int64, error) {
 	to, err := r.openSink(ctx, p, j)
 	if err != nil {
 		return 0, err
@@ -187,6 +225,9 @@ func (r *run) write(ctx context.Context, p *plan, j *job, add func(int64)) (int6
 	defer to.Abort()
 	n, err := copyImage(ctx, j.image, to, add)
 	if err != nil {
+		return n, err
+	}
+	if err := sums(); err != nil {
 		return n, err
 	}
 	return n, to.Commit(ctx)

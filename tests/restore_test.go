@@ -355,6 +355,13 @@ func TestRestoreOfDamagedSets(t *testing.T) {
 			b[at] ^= 0x55
 			writeFile(t, path, b)
 		},
+		"flipped in what is not compressed": func(t *testing.T, dir string) {
+			path := filepath.Join(dir, "vda.full.data")
+			b := readFile(t, path)
+			at := bytes.Index(b, []byte("\r\ndata ")) + 200
+			b[at] ^= 0x55
+			writeFile(t, path, b)
+		},
 		"cut":     func(t *testing.T, dir string) { cutFile(t, filepath.Join(dir, "vda.inc.virtnbdbackup.3.data"), 100) },
 		"missing": func(t *testing.T, dir string) { remove(t, filepath.Join(dir, "vda.inc.virtnbdbackup.1.data")) },
 		"no full": func(t *testing.T, dir string) { remove(t, filepath.Join(dir, "vda.full.data")) },
