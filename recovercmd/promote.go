@@ -38,7 +38,7 @@ type PromoteOptions struct {
 // moment, so that until the new place is written down both images are the same.
 
 // jobInterval is how often a job is asked how far it is.
-const jobInterval = 200 * time.Millisecond
+const jobInterval = 50 * time.Millisecond
 
 // Promote makes a recovery a machine that needs no backup.
 func Promote(ctx context.Context, o PromoteOptions) error {
