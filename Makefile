@@ -18,7 +18,7 @@ MOUNT_PACKAGES := fuse3
 # A libvirt and guests of its own: no service is started, none has to run.
 GUEST_PACKAGES := libvirt-daemon libvirt-daemon-driver-qemu libvirt-clients qemu-system-x86 qemu-utils
 DEMO_PACKAGES  := $(GUEST_PACKAGES) libnbd-bin e2fsprogs
-TEST_PACKAGES  := $(GUEST_PACKAGES) virtnbdbackup e2fsprogs xfsprogs fdisk mount man-db fio rsync unzip openssh-server openssh-client netcat-openbsd libxml2-utils lvm2 sasl2-bin libsasl2-modules libsasl2-modules-db gnutls-bin swtpm-tools gddrescue
+TEST_PACKAGES  := $(GUEST_PACKAGES) virtnbdbackup e2fsprogs xfsprogs fdisk mount man-db fio rsync unzip openssh-server openssh-client netcat-openbsd libxml2-utils lvm2 sasl2-bin libsasl2-modules libsasl2-modules-db gnutls-bin swtpm-tools gddrescue procps
 BENCH_PACKAGES := $(GUEST_PACKAGES) virtnbdbackup python3-lz4 fio fuse3 qemu-system-common libnbd-bin
 
 MODULES := . bindings/nbdkit bindings/libnbd bindings/libvirt

@@ -255,7 +255,7 @@ func (d *Daemon) Log() string {
 // kills the program that it runs.
 func (d *Daemon) Inside(ctx context.Context, name string, args ...string) *exec.Cmd {
 	pid := strconv.Itoa(d.cmd.Process.Pid)
-	return exec.CommandContext(ctx, "nsenter", append([]string{"--target", pid, "--mount", "--pid", "--uts", "--", "setpriv", "--pdeathsig", "KILL", name}, args...)...)
+	return exec.CommandContext(ctx, "nsenter", append([]string{"--target", pid, "--mount", "--root", "--pid", "--uts", "--", "setpriv", "--pdeathsig", "KILL", name}, args...)...)
 }
 
 // SetHostname changes the name of the machine that libvirtd is on, for those
