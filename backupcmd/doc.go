@@ -3,13 +3,15 @@
 // Package backupcmd saves the disks of libvirt domains into backup sets:
 // "virtnb backup", and the program called as virtnbdbackup.
 //
-//	status := backupcmd.Main(ctx, "virtnbdbackup", os.Args[1:], os.Stdout, os.Stderr)
+//	status := backupcmd.Main(ctx, "virtnbdbackup", version, os.Args[1:], os.Stdout, os.Stderr)
 //
 // A run goes through these steps, each in the file of its name:
 //
 //	target.go      lock the folder, see what it has
-//	journal.go     take back what a run that died left behind
+//	journal.go     note what is about to be made
+//	takeback.go    take back what a run that failed or died made
 //	level.go       decide what is saved, and under which names
+//	chain.go       compare the set's checkpoints with the domain's
 //	job.go         begin the libvirt job and the checkpoint (offline.go: qemu-nbd)
 //	disk.go        copy the extents of each disk into its saveset
 //	sidefiles.go   save the domain's configuration and what belongs to it

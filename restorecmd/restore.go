@@ -184,8 +184,8 @@ func (r *run) announce(j *job) {
 
 // verifySums begins to compare the savesets with their checksums, as far as they
 // have any and are not compressed: what LZ4 holds is verified as it is decoded.
-// It goes on beside the copy, which reads the same files; what it returns stops
-// or awaits it. Salvage is told what is wrong by other means.
+// It goes on beside the copy, which reads the same files, until ctx ends; what it
+// returns waits for it. Salvage is told what is wrong by other means.
 func (j *job) verifySums(ctx context.Context) (wait func() error) {
 	if j.remains != nil {
 		return func() error { return nil }
